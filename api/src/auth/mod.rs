@@ -1,0 +1,3 @@
+//! Who calls, and what they may do: principals, ways in, permissions.
+
+pub mod principal;

@@ -1,0 +1,67 @@
+//! Principals: kind, id, organisation and role (decision 10). Pure.
+
+use uuid::Uuid;
+
+/// What kind of caller it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A service with a pre-shared key; its id is the run's `service`.
+    Service,
+    /// A person or account, by the identity header of a trusted gateway.
+    Identity,
+    /// A worker, by its own key; its id is its recipient.
+    Worker,
+}
+
+/// Which organisations a principal may act for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum OrgScope {
+    /// Every one; each request has to name one.
+    All,
+    /// Exactly this one.
+    One(String),
+}
+
+/// What a principal may do.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Role {
+    /// Look.
+    Reader,
+    /// Look, dispatch, cancel, store playbooks.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+/// An authenticated caller.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Principal {
+    /// What kind it is.
+    pub kind: Kind,
+    /// Its name: service, user or recipient id.
+    pub id: String,
+    /// Which organisations it may act for.
+    pub org: OrgScope,
+    /// What it may do.
+    pub role: Role,
+}
+
+impl Principal {
+    /// Whether it may act for this organisation.
+    #[must_use]
+    pub fn may_act_for(&self, org_id: &str) -> bool {
+        match &self.org {
+            OrgScope::All => true,
+            OrgScope::One(own) => own == org_id,
+        }
+    }
+}
+
+/// An authenticated worker.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WorkerPrincipal {
+    /// Its recipient.
+    pub recipient: Uuid,
+    /// The recipient's organisation.
+    pub org_id: String,
+}

@@ -1,0 +1,1 @@
+//! The cleaner: what time does to runs and to what is kept.

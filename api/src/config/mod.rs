@@ -1,0 +1,6 @@
+//! Settings: from the environment only, one file per concern, checked at the start.
+//!
+//! Every setting is read through [`source::Source`], which knows its names, notes where its value
+//! came from and collects what is wrong, so that one start names every mistake.
+
+pub mod source;

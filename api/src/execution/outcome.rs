@@ -1,0 +1,159 @@
+//! How a run ends, from what its executor reported. Pure.
+//!
+//! Ansible's own counts decide where there are any (decision 8); an error of the executor decides
+//! over them, since it means that the playbook did not come to its own end.
+
+use std::collections::BTreeMap;
+
+use dispatcher_wire::{
+    RunStatus,
+    event::{EXECUTOR_ON_FAILED, PLAYBOOK_ON_STATS, RunnerEvent, error_code},
+};
+
+use super::model::OutcomeSoFar;
+
+/// The final states that an outcome stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinalStates {
+    /// The run's.
+    pub run: RunStatus,
+    /// Those of hosts named by `playbook_on_stats`.
+    pub hosts: BTreeMap<String, RunStatus>,
+    /// That of every other host of the run.
+    pub other_hosts: RunStatus,
+}
+
+impl OutcomeSoFar {
+    /// Takes in what one more event says.
+    pub fn observe(&mut self, event: &RunnerEvent) {
+        let Some(data) = &event.event_data else {
+            return;
+        };
+        match event.event.as_str() {
+            PLAYBOOK_ON_STATS => {
+                let counts = |map: &Option<BTreeMap<String, u64>>, host: &str| {
+                    map.as_ref().and_then(|map| map.get(host)).copied().unwrap_or_default()
+                };
+                let hosts = [&data.processed, &data.failures, &data.dark];
+                let stats = self.stats.get_or_insert_default();
+                for host in hosts.into_iter().flatten().flat_map(BTreeMap::keys) {
+                    let bad = counts(&data.failures, host) + counts(&data.dark, host) > 0;
+                    stats.insert(host.clone(), bad);
+                }
+            }
+            EXECUTOR_ON_FAILED => {
+                let code = data.crc_dispatcher_error_code.as_deref();
+                let details = data.crc_dispatcher_error_details.as_deref();
+                self.error = Some((
+                    code.unwrap_or(error_code::UNDEFINED).to_owned(),
+                    details.unwrap_or_default().to_owned(),
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    /// Merges what a later batch says into what was known.
+    pub fn merge(&mut self, later: &Self) {
+        if let Some(later) = &later.stats {
+            self.stats.get_or_insert_default().extend(later.clone());
+        }
+        if later.error.is_some() {
+            self.error.clone_from(&later.error);
+        }
+    }
+
+    /// The states a run and its hosts end in. A run that ended without counts and without an
+    /// error has failed: nobody can say that it succeeded.
+    #[must_use]
+    pub fn final_states(&self) -> FinalStates {
+        let forced = self.error.as_ref().map(|(code, _)| match code.as_str() {
+            error_code::CANCELED => RunStatus::Canceled,
+            error_code::TIMEOUT => RunStatus::Timeout,
+            _ => RunStatus::Failure,
+        });
+        let of = |bad: bool| {
+            if bad { RunStatus::Failure } else { RunStatus::Success }
+        };
+        let hosts: BTreeMap<String, RunStatus> =
+            self.stats.iter().flatten().map(|(host, bad)| (host.clone(), of(*bad))).collect();
+        let run = forced.unwrap_or_else(|| {
+            of(self.stats.is_none() || hosts.values().any(|state| *state == RunStatus::Failure))
+        });
+        FinalStates { run, hosts, other_hosts: run }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dispatcher_wire::event::EventData;
+
+    use super::*;
+
+    fn stats(failures: &[(&str, u64)], dark: &[(&str, u64)], ok: &[&str]) -> RunnerEvent {
+        let counts = |pairs: &[(&str, u64)]| {
+            Some(pairs.iter().map(|(host, n)| ((*host).to_owned(), *n)).collect())
+        };
+        RunnerEvent {
+            event: PLAYBOOK_ON_STATS.to_owned(),
+            event_data: Some(EventData {
+                processed: counts(&ok.iter().map(|host| (*host, 1)).collect::<Vec<_>>()),
+                failures: counts(failures),
+                dark: counts(dark),
+                ..EventData::default()
+            }),
+            ..RunnerEvent::default()
+        }
+    }
+
+    fn failed(code: &str) -> RunnerEvent {
+        RunnerEvent {
+            event: EXECUTOR_ON_FAILED.to_owned(),
+            event_data: Some(EventData {
+                crc_dispatcher_error_code: Some(code.to_owned()),
+                crc_dispatcher_error_details: Some("why".to_owned()),
+                ..EventData::default()
+            }),
+            ..RunnerEvent::default()
+        }
+    }
+
+    fn states(events: &[RunnerEvent]) -> FinalStates {
+        let mut outcome = OutcomeSoFar::default();
+        events.iter().for_each(|event| outcome.observe(event));
+        outcome.final_states()
+    }
+
+    #[test]
+    fn counts_decide() {
+        assert_eq!(states(&[stats(&[], &[], &["a"])]).run, RunStatus::Success);
+        assert_eq!(states(&[stats(&[("a", 1)], &[], &["a", "b"])]).run, RunStatus::Failure);
+        let unreachable = states(&[stats(&[], &[("b", 1)], &["a", "b"])]);
+        assert_eq!(unreachable.run, RunStatus::Failure);
+        assert_eq!(unreachable.hosts.get("a"), Some(&RunStatus::Success));
+        assert_eq!(unreachable.hosts.get("b"), Some(&RunStatus::Failure));
+    }
+
+    #[test]
+    fn no_hosts_matched_is_a_success() {
+        assert_eq!(states(&[stats(&[], &[], &[])]).run, RunStatus::Success);
+    }
+
+    #[test]
+    fn the_executors_error_decides_over_counts() {
+        for (code, status) in [
+            (error_code::CANCELED, RunStatus::Canceled),
+            (error_code::TIMEOUT, RunStatus::Timeout),
+            (error_code::UNDEFINED, RunStatus::Failure),
+        ] {
+            let states = states(&[stats(&[], &[], &["a"]), failed(code)]);
+            assert_eq!(states.run, status);
+            assert_eq!(states.other_hosts, status);
+        }
+    }
+
+    #[test]
+    fn silence_is_a_failure() {
+        assert_eq!(states(&[]).run, RunStatus::Failure);
+    }
+}

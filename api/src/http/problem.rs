@@ -1,0 +1,100 @@
+//! Errors on the wire.
+//!
+//! Contract routes answer `{"message": …}` exactly as existing clients know it; our own routes
+//! answer `{"message","error_code","request_id"}`. A failure inside is logged once, here, and leaves
+//! as a bare 500 or 503: its text is for the log, not for the caller.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::store::StoreError;
+
+tokio::task_local! {
+    /// The id of the request that is being answered, set by the outermost layer.
+    pub static REQUEST_ID: String;
+}
+
+/// The id of the request that is being answered; empty outside of one.
+#[must_use]
+pub fn request_id() -> String {
+    REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
+}
+
+/// An error on its way to a caller.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Problem {
+    /// A contract route's error: exactly `{"message": …}`.
+    Contract(StatusCode, String),
+    /// Our own routes' error: status, stable name, text.
+    Ours(StatusCode, &'static str, String),
+    /// The identity header's errors: plain text.
+    Plain(StatusCode, String),
+    /// A contract route's status without a body.
+    Empty(StatusCode),
+}
+
+impl Problem {
+    /// 400 on a contract route.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::Contract(StatusCode::BAD_REQUEST, message.into())
+    }
+
+    /// An error on one of our own routes.
+    pub fn ours(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self::Ours(status, code, message.into())
+    }
+
+    /// 404 on one of our own routes: says what was looked for.
+    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Ours(StatusCode::NOT_FOUND, code, message.into())
+    }
+
+    /// Logs a failure inside and hides it from the caller.
+    pub fn internal(context: &str, error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(request_id = request_id(), %error, "{context}");
+        Self::Contract(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error".to_owned())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let hidden = Self::internal("a request failed in the database", &error);
+        match error {
+            StoreError::Failed(_) => hidden,
+            StoreError::Unavailable(_) => Self::Ours(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "the database is unavailable; try again".to_owned(),
+            ),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Contract(status, message) => {
+                (status, Json(json!({ "message": message }))).into_response()
+            }
+            Self::Ours(status, code, message) => {
+                let id = request_id();
+                let body = json!({ "message": message, "error_code": code, "request_id": id });
+                let mut response = (status, Json(body)).into_response();
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    let value = HeaderValue::from_static("1");
+                    response.headers_mut().insert(header::RETRY_AFTER, value);
+                }
+                response
+            }
+            Self::Plain(status, text) => {
+                let nosniff = [("x-content-type-options", "nosniff")];
+                (status, nosniff, format!("{text}\n")).into_response()
+            }
+            Self::Empty(status) => status.into_response(),
+        }
+    }
+}

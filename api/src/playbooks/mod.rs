@@ -1,0 +1,3 @@
+//! Stored playbooks: files and bundles, put by clients and served by signed addresses.
+
+pub mod model;

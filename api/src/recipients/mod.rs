@@ -1,0 +1,3 @@
+//! Recipients: registry, presence, connection status.
+
+pub mod model;

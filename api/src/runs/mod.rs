@@ -1,0 +1,3 @@
+//! Runs: dispatch, cancel, list, logs, inputs.
+
+pub mod model;

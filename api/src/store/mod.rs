@@ -1,0 +1,256 @@
+//! The traits behind which the databases sit, one per aggregate. Methods name intentions; a
+//! transaction never leaves a method; every method is atomic and safe to repeat.
+//!
+//! Adapters (`postgres/`, `sqlite/`) implement these and nothing else. They get validated values,
+//! so that an error here means infrastructure, and they write the outbox row of every change in the
+//! transaction that makes the change. Logic uses the traits, never an adapter.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    execution::model::{
+        AppendBatch, AppendOutcome, ClaimRequest, ClaimedWork, Finish, FinishOutcome, StoredInputs,
+    },
+    playbooks::model::StoredPlaybook,
+    recipients::model::{Recipient, RecipientSummary},
+    runs::model::{
+        CancelOutcome, CancelRequest, CreateOutcome, IdempotencyKey, LogSlice, NewRun, Rows,
+        RunDetail, RunHostQuery, RunHostRow, RunQuery, RunRow, SendOutcome, StoredAnswer,
+    },
+    uploads::model::{ApplyOutcome, ClaimedUpload, RunnerUpdate, Upload},
+};
+
+pub mod postgres;
+pub mod sqlite;
+
+/// A failure of the database itself. Never the caller's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or did not answer in time. Worth trying again.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// It answered with something that must not happen.
+    #[error("the database failed: {0}")]
+    Failed(String),
+}
+
+/// The result of every store method.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Every aggregate of one database.
+#[derive(Clone)]
+pub struct Stores {
+    /// Runs and run hosts.
+    pub runs: Arc<dyn RunStore>,
+    /// Work on runs by our workers.
+    pub work: Arc<dyn WorkStore>,
+    /// Recipients and their presence.
+    pub recipients: Arc<dyn RecipientStore>,
+    /// Uploads of foreign hosts.
+    pub uploads: Arc<dyn UploadStore>,
+    /// Stored playbooks.
+    pub playbooks: Arc<dyn PlaybookStore>,
+    /// What time does to rows.
+    pub upkeep: Arc<dyn UpkeepStore>,
+}
+
+/// Runs and run hosts: dispatch, cancel, read.
+#[async_trait]
+pub trait RunStore: Send + Sync {
+    /// Creates all runs with their hosts, work or dispatch rows and events, in one commit, together
+    /// with the idempotency key. With a key that is in use nothing is created. Keys that have
+    /// expired count as absent. A number of statements that does not depend on the number of runs.
+    async fn create(
+        &self,
+        runs: &[NewRun],
+        key: Option<&IdempotencyKey>,
+    ) -> StoreResult<CreateOutcome>;
+
+    /// Stores the answer of a request that was in flight.
+    async fn finish_idempotent(
+        &self,
+        key: &IdempotencyKey,
+        answer: &StoredAnswer,
+    ) -> StoreResult<()>;
+
+    /// Settles a run that was sent by a connector. Without a `run_dispatch` row nothing happens.
+    async fn settle_sent(&self, run_id: Uuid, outcome: SendOutcome) -> StoreResult<()>;
+
+    /// Cancels what can be canceled; outcomes in the order of the requests. A run whose work is
+    /// pending becomes canceled (with its hosts), claimed or started work is marked. A run of
+    /// another organisation is not touched. Expired runs count as not running.
+    async fn cancel(
+        &self,
+        requests: &[CancelRequest],
+        now: OffsetDateTime,
+    ) -> StoreResult<Vec<CancelOutcome>>;
+
+    /// A page of runs.
+    async fn list(&self, query: &RunQuery) -> StoreResult<Rows<RunRow>>;
+
+    /// A page of run hosts. With `with_log`, hosts of a worker's run that is not final get their
+    /// log from its chunks, up to the cap.
+    async fn list_hosts(&self, query: &RunHostQuery) -> StoreResult<Rows<RunHostRow>>;
+
+    /// One run of an organisation, with what the side tables know.
+    async fn get(&self, org_id: &str, run_id: Uuid) -> StoreResult<Option<RunDetail>>;
+
+    /// Output of a run from byte `from` on, at most `cap` bytes. A run of our workers is read from
+    /// its chunks; any other from the log of `host`, or of its first host by name. `None`: no such
+    /// run (or host) in the organisation.
+    async fn read_log(
+        &self,
+        org_id: &str,
+        run_id: Uuid,
+        host: Option<&str>,
+        from: u64,
+        cap: usize,
+    ) -> StoreResult<Option<LogSlice>>;
+}
+
+/// Work on runs by our workers: claim, append, finish (decisions 5 and 6).
+#[async_trait]
+pub trait WorkStore: Send + Sync {
+    /// Claims the oldest claimable run of the recipient that is not expired or final, unless the
+    /// recipient is busy with another. Work claimed too often fails its run instead (with its
+    /// hosts and events) and the next is tried.
+    async fn claim(&self, request: &ClaimRequest) -> StoreResult<Option<ClaimedWork>>;
+
+    /// The inputs of a run, for the holder of its claim.
+    async fn inputs(&self, run_id: Uuid, claim: Uuid) -> StoreResult<Option<StoredInputs>>;
+
+    /// Whether the recipient has claimable work, and which of its runs are to be ended.
+    async fn doorbell(
+        &self,
+        recipient: Uuid,
+        now: OffsetDateTime,
+    ) -> StoreResult<dispatcher_wire::execution::Doorbell>;
+
+    /// Applies a batch: locks the work, checks the claim, skips records it has, stores output as
+    /// one chunk, inserts unseen hosts (running, with `create` events), merges the outcome, renews
+    /// the lease. The first record moves claimed work to started. An empty batch only renews.
+    async fn append(
+        &self,
+        run_id: Uuid,
+        claim: Uuid,
+        batch: &AppendBatch,
+    ) -> StoreResult<AppendOutcome>;
+
+    /// Ends a run: the state follows from the merged outcome by
+    /// [`crate::execution::outcome`], each host's log is written once (capped), every host becomes
+    /// final, inputs and secrets are deleted, events are written. Repeating it changes nothing.
+    async fn finish(
+        &self,
+        run_id: Uuid,
+        claim: Uuid,
+        finish: &Finish,
+    ) -> StoreResult<FinishOutcome>;
+}
+
+/// Recipients and their presence.
+#[async_trait]
+pub trait RecipientStore: Send + Sync {
+    /// Registers a recipient, or replaces its name and key where it exists in the same
+    /// organisation. `false`: it belongs to another organisation, nothing was changed.
+    async fn register(&self, recipient: &Recipient) -> StoreResult<bool>;
+
+    /// Notes a sign of life; never moves `last_seen` backwards.
+    async fn seen(&self, recipient: Uuid, at: OffsetDateTime) -> StoreResult<()>;
+
+    /// Those of the ids that are registered, by id.
+    async fn find(&self, ids: &[Uuid]) -> StoreResult<BTreeMap<Uuid, Recipient>>;
+
+    /// A page of an organisation's recipients, by name, then id.
+    async fn list(
+        &self,
+        org_id: &str,
+        limit: i64,
+        offset: i64,
+    ) -> StoreResult<Rows<RecipientSummary>>;
+}
+
+/// Uploads of foreign hosts.
+#[async_trait]
+pub trait UploadStore: Send + Sync {
+    /// Makes a received upload durable as pending. Repeating the same id changes nothing.
+    async fn accept(&self, upload: &Upload) -> StoreResult<()>;
+
+    /// Claims the oldest pending upload without a live lease. One that was claimed too often
+    /// becomes poisoned instead and the next is tried.
+    async fn claim(
+        &self,
+        claim: Uuid,
+        now: OffsetDateTime,
+        lease: Duration,
+    ) -> StoreResult<Option<ClaimedUpload>>;
+
+    /// Applies an update and marks the upload, in one commit: locks the run, obeys
+    /// [`dispatcher_wire::RunStatus::may_become`], upserts hosts (a host that is final takes
+    /// nothing but a state it may become), replaces log and events, writes events.
+    async fn apply(
+        &self,
+        upload: &ClaimedUpload,
+        update: &RunnerUpdate,
+        now: OffsetDateTime,
+    ) -> StoreResult<ApplyOutcome>;
+
+    /// Marks an upload as invalid with the reason. `false`: the claim is not the caller's.
+    async fn reject(&self, upload: &ClaimedUpload, reason: &str) -> StoreResult<bool>;
+
+    /// A page of an organisation's uploads, newest first.
+    async fn list(&self, org_id: &str, limit: i64, offset: i64) -> StoreResult<Rows<Upload>>;
+}
+
+/// Stored playbooks.
+#[async_trait]
+pub trait PlaybookStore: Send + Sync {
+    /// Points a name at content. Returns the content it pointed at before, if it was another.
+    async fn put(&self, playbook: &StoredPlaybook) -> StoreResult<Option<[u8; 32]>>;
+
+    /// One stored playbook.
+    async fn get(&self, org_id: &str, name: &str) -> StoreResult<Option<StoredPlaybook>>;
+
+    /// A page of an organisation's playbooks, by name.
+    async fn list(
+        &self,
+        org_id: &str,
+        limit: i64,
+        offset: i64,
+    ) -> StoreResult<Rows<StoredPlaybook>>;
+
+    /// The entry of that content in that organisation: `None` where no name points at it, so it is
+    /// not served.
+    async fn find_content(
+        &self,
+        org_id: &str,
+        sha256: &[u8; 32],
+    ) -> StoreResult<Option<StoredPlaybook>>;
+}
+
+/// What the cleaner did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Expired {
+    /// Runs that became timeouts.
+    pub runs: u64,
+    /// Hosts that became timeouts.
+    pub hosts: u64,
+}
+
+/// What time does to rows.
+#[async_trait]
+pub trait UpkeepStore: Send + Sync {
+    /// The database answers.
+    async fn ping(&self) -> StoreResult<()>;
+
+    /// Turns expired running runs and the running hosts of timed-out runs into timeouts, with
+    /// their events, repeating the predicate in the update; at most `limit` runs a call. Work not
+    /// started is done (an expired run is never started); started work is asked to end.
+    async fn expire(&self, now: OffsetDateTime, limit: i64) -> StoreResult<Expired>;
+
+    /// Forgets idempotency keys that have expired and outbox rows older than `outbox_before`.
+    async fn forget(&self, now: OffsetDateTime, outbox_before: OffsetDateTime) -> StoreResult<u64>;
+}

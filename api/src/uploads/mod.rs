@@ -1,0 +1,3 @@
+//! Uploads: receive, inbox, decompress, validate, apply the job events of foreign hosts.
+
+pub mod model;

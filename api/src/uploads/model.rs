@@ -1,0 +1,102 @@
+//! The types of uploads: archives of job events that foreign hosts send back. No IO.
+
+use dispatcher_wire::{RunStatus, event::RunnerEvent};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// How often applying an upload is tried before it is set aside as poisoned.
+pub const MAX_APPLY_ATTEMPTS: i32 = 5;
+
+/// What became of an upload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UploadState {
+    /// Durable, not applied yet.
+    Pending,
+    /// Applied (also where no run matched: the reason says so).
+    Applied,
+    /// Its content is not acceptable; kept, with the reason.
+    Invalid,
+    /// Given up after [`MAX_APPLY_ATTEMPTS`]; kept, with the last reason.
+    Poisoned,
+}
+
+impl UploadState {
+    /// The name on the wire and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Applied => "applied",
+            Self::Invalid => "invalid",
+            Self::Poisoned => "poisoned",
+        }
+    }
+
+    /// The state of that name, if there is one.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Pending, Self::Applied, Self::Invalid, Self::Poisoned]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+    }
+}
+
+/// A row of the inbox.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upload {
+    /// Its request id; also the name of its object.
+    pub id: Uuid,
+    /// The organisation it was received for.
+    pub org_id: String,
+    /// The run its token is bound to; `None` when received without a token, by identity.
+    pub run_id: Option<Uuid>,
+    /// Key in the object store.
+    pub object: String,
+    /// Bytes received (compressed as sent).
+    pub size: i64,
+    /// What became of it.
+    pub state: UploadState,
+    /// Why it was not applied.
+    pub reason: Option<String>,
+    /// How often it was claimed.
+    pub attempt: i32,
+    /// When it was received.
+    pub created_at: OffsetDateTime,
+}
+
+/// An upload claimed for applying.
+#[derive(Clone, Debug)]
+pub struct ClaimedUpload {
+    /// The upload.
+    pub upload: Upload,
+    /// Proof for all later writes.
+    pub claim: Uuid,
+}
+
+/// What a valid upload of runner events says, computed by pure logic (contract §5.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunnerUpdate {
+    /// The run is found by organisation and correlation id, lowest id first.
+    pub correlation_id: Uuid,
+    /// The run's state.
+    pub status: RunStatus,
+    /// The hosts with their states, sorted, never empty.
+    pub hosts: Vec<(String, RunStatus)>,
+    /// What was printed, the same for every host; without NUL.
+    pub log: String,
+    /// The events as stored in `runs.events`, in upload order.
+    pub events: Vec<RunnerEvent>,
+    /// Error code and details, where the executor reported one.
+    pub error: Option<(String, String)>,
+}
+
+/// What applying an upload came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ApplyOutcome {
+    /// The run and its hosts are updated (as far as their states allow).
+    Applied,
+    /// No run of that organisation has that correlation id (or it is not the token's run).
+    NoRun,
+    /// The claim is not (or no longer) the caller's; nothing was changed.
+    NotYours,
+}

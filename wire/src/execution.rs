@@ -1,0 +1,65 @@
+//! Messages between a worker and the service: doorbell, claim, events, finish.
+//!
+//! Every write names the claim it was made under, so a worker that lost its claim changes nothing.
+//! Records of a run are numbered from 0 by the worker without gaps; that number, not ansible's
+//! counter, orders and deduplicates them.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// The most that one request with events may carry, in bytes.
+pub const MAX_EVENTS_BYTES: usize = 1024 * 1024;
+/// The most that one event may take as JSON, in bytes; workers split longer output.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+/// Header with the number of the first record in the body.
+pub const FIRST_COUNTER_HEADER: &str = "dispatcher-first-counter";
+/// Header with the claim that a write is made under.
+pub const CLAIM_HEADER: &str = "dispatcher-claim";
+
+/// The answer to a worker that waits for work.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Doorbell {
+    /// Whether a claim would yield something now.
+    pub work: bool,
+    /// Runs of this worker that are to be ended.
+    pub cancel: Vec<Uuid>,
+}
+
+/// A run handed to a worker.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ClaimedRun {
+    /// The run.
+    pub run_id: Uuid,
+    /// Proof of ownership for all later writes.
+    pub claim: Uuid,
+    /// Which attempt to start it this is, from 1.
+    pub attempt: i32,
+    /// The correlation id for `executor_on_start`.
+    pub correlation_id: Uuid,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Where the playbook is fetched from; signed where the service stores it.
+    pub url: String,
+    /// When its time is over.
+    #[serde(with = "time::serde::rfc3339")]
+    pub deadline: OffsetDateTime,
+    /// Whether inputs are to be fetched before the start.
+    pub has_inputs: bool,
+}
+
+/// The answer to a batch of events.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct AppendReply {
+    /// The number of the next record the service expects; all below it are durable.
+    pub next_counter: u64,
+    /// Whether the run is to be ended (or, before its start, not to be started).
+    pub cancel: bool,
+}
+
+/// Ends a run: everything up to `next_counter` must have been applied.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct FinishRequest {
+    /// How many records the run has.
+    pub next_counter: u64,
+}
