@@ -1,0 +1,11 @@
+//! Every integration test, in one binary: linking the service once per file would take longer than
+//! the tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should panic"
+)]
+
+mod layering;
