@@ -221,13 +221,17 @@ pub enum CancelOutcome {
     NotFound,
     /// It belongs to another organisation.
     OtherOrg,
-    /// It is final (or expired).
+    /// One of our workers' that is final (or expired).
     NotRunning,
     /// It had not been started by a worker, and is canceled now.
     Canceled,
     /// Its worker has been asked to end it (repeated requests too).
-    Requested,
-    /// It is not one of our workers'; the connector has to be asked.
+    Requested {
+        /// Who is to be woken.
+        recipient: Uuid,
+    },
+    /// It is not one of our workers', whatever its state: the contract's checks on such a run come
+    /// before the one on its state.
     Elsewhere(Box<RunRow>),
 }
 

@@ -70,7 +70,8 @@ pub trait RunStore: Send + Sync {
         key: Option<&IdempotencyKey>,
     ) -> StoreResult<CreateOutcome>;
 
-    /// Stores the answer of a request that was in flight.
+    /// Stores the answer of a request that was in flight, and the key's expiry as given here (a
+    /// request in flight was created with an earlier one).
     async fn finish_idempotent(
         &self,
         key: &IdempotencyKey,
