@@ -5,7 +5,7 @@
 //! Only pending work, and claimed work whose lease is over, can be claimed; started work never is
 //! claimed again, which is what makes an execution at most once.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -91,6 +91,18 @@ pub struct ClaimedWork {
     pub has_inputs: bool,
 }
 
+/// A worker's hold on a run: the proof that every write names, with the recipient it was handed to.
+/// All three must match the run's work, or the caller holds nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hold {
+    /// The run.
+    pub run_id: Uuid,
+    /// The proof that was handed out with it.
+    pub claim: Uuid,
+    /// Who presents it.
+    pub recipient: Uuid,
+}
+
 /// The inputs of a run as stored.
 #[derive(Clone, Debug, Default)]
 pub struct StoredInputs {
@@ -108,8 +120,12 @@ pub struct AppendBatch {
     /// Per record, in order: where its output ends in `output`. The store skips the records (and
     /// their output) that it has already.
     pub output_ends: Vec<usize>,
-    /// The output of all records, one after the other.
+    /// The output of all records, one after the other. UTF-8 without NUL.
     pub output: Vec<u8>,
+    /// Where in `output` a line end stands that is wanted only behind other output of the run.
+    pub separator_at: Option<usize>,
+    /// The most output that is stored for the run, in bytes; a marker line comes on top.
+    pub output_max: u64,
     /// Hosts named by the records, sorted, distinct.
     pub hosts: Vec<String>,
     /// What the records say about the outcome, to be merged into what is known.
@@ -118,6 +134,52 @@ pub struct AppendBatch {
     pub lease_until: OffsetDateTime,
     /// Now.
     pub now: OffsetDateTime,
+}
+
+/// The line behind which the output of a run is dropped, since it is too much.
+pub const OUTPUT_DROPPED: &str = "[dispatcher: the output limit is reached, the rest is dropped]\n";
+
+impl AppendBatch {
+    /// Number of the record after the last one.
+    #[must_use]
+    pub fn end_counter(&self) -> u64 {
+        self.first_counter.saturating_add(self.output_ends.len() as u64)
+    }
+
+    /// The chunk to be stored, where records below `next_counter` and `stored` bytes of output are
+    /// there already. Once the limit is crossed it ends in [`OUTPUT_DROPPED`]; after that it is
+    /// empty, since the marker has moved `stored` beyond the limit.
+    #[must_use]
+    pub fn fresh_output(&self, next_counter: u64, stored: u64) -> Cow<'_, [u8]> {
+        let known = usize::try_from(next_counter.saturating_sub(self.first_counter));
+        let last_known = known.unwrap_or(usize::MAX).checked_sub(1);
+        let mut start = last_known
+            .map_or(0, |index| self.output_ends.get(index).copied().unwrap_or(self.output.len()));
+        if stored == 0 && self.separator_at == Some(start) {
+            start += 1;
+        }
+        let fresh = self.output.get(start..).unwrap_or_default();
+        if fresh.is_empty() || stored > self.output_max {
+            return Cow::Borrowed(&[]);
+        }
+        let room = usize::try_from(self.output_max - stored).unwrap_or(usize::MAX);
+        if fresh.len() <= room {
+            return Cow::Borrowed(fresh);
+        }
+        Cow::Owned(cut_with_marker(fresh, room))
+    }
+}
+
+/// At most `room` bytes, no character cut in two, and the marker on a line of its own.
+fn cut_with_marker(fresh: &[u8], room: usize) -> Vec<u8> {
+    let continues = |at: &usize| fresh.get(*at).is_some_and(|byte| byte & 0xC0 == 0x80);
+    let end = (0..=room).rev().find(|at| !continues(at)).unwrap_or_default();
+    let mut chunk = fresh.get(..end).unwrap_or_default().to_vec();
+    if chunk.last().is_some_and(|byte| *byte != b'\n') {
+        chunk.push(b'\n');
+    }
+    chunk.extend_from_slice(OUTPUT_DROPPED.as_bytes());
+    chunk
 }
 
 /// What is known about the outcome while a run goes on; stored as JSON beside the work.
@@ -173,4 +235,62 @@ pub enum FinishOutcome {
     },
     /// The claim is not (or no longer) the run's; nothing was changed.
     NotYours,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(records: &[&str], output_max: u64) -> AppendBatch {
+        let mut output = Vec::new();
+        let mut end = |text: &&str| {
+            output.extend_from_slice(text.as_bytes());
+            output.len()
+        };
+        let output_ends = records.iter().map(&mut end).collect();
+        AppendBatch {
+            first_counter: 10,
+            output_ends,
+            output,
+            separator_at: None,
+            output_max,
+            hosts: Vec::new(),
+            outcome: OutcomeSoFar::default(),
+            lease_until: OffsetDateTime::UNIX_EPOCH,
+            now: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn fresh(batch: &AppendBatch, next_counter: u64, stored: u64) -> String {
+        String::from_utf8(batch.fresh_output(next_counter, stored).into_owned()).unwrap()
+    }
+
+    #[test]
+    fn records_that_are_known_are_skipped() {
+        let batch = batch(&["a\n", "", "b\n"], 1000);
+        assert_eq!(batch.end_counter(), 13);
+        assert_eq!(fresh(&batch, 10, 0), "a\nb\n");
+        assert_eq!(fresh(&batch, 11, 2), "b\n");
+        assert_eq!(fresh(&batch, 12, 2), "b\n");
+        assert_eq!(fresh(&batch, 13, 4), "");
+        assert_eq!(fresh(&batch, u64::MAX, 4), "");
+    }
+
+    #[test]
+    fn output_beyond_the_limit_is_dropped_with_one_marker() {
+        let batch = batch(&["äöü", "more\n"], 5);
+        assert_eq!(fresh(&batch, 10, 0), format!("äö\n{OUTPUT_DROPPED}"));
+        assert_eq!(fresh(&batch, 11, 5), OUTPUT_DROPPED);
+        assert_eq!(fresh(&batch, 11, 6), "");
+    }
+
+    #[test]
+    fn a_separator_stands_only_between() {
+        let separated =
+            |records: &[&str], at| AppendBatch { separator_at: Some(at), ..batch(records, 99) };
+        assert_eq!(fresh(&separated(&["", "\nwhy"], 0), 10, 0), "why");
+        assert_eq!(fresh(&separated(&["", "\nwhy"], 0), 10, 4), "\nwhy");
+        assert_eq!(fresh(&separated(&["ok", "\nwhy"], 2), 10, 0), "ok\nwhy");
+        assert_eq!(fresh(&separated(&["ok", "\nwhy"], 2), 11, 2), "\nwhy");
+    }
 }

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::{
     execution::model::{
-        AppendBatch, AppendOutcome, ClaimRequest, ClaimedWork, Finish, FinishOutcome, StoredInputs,
+        AppendBatch, AppendOutcome, ClaimRequest, ClaimedWork, Finish, FinishOutcome, Hold,
+        StoredInputs,
     },
     playbooks::model::StoredPlaybook,
     recipients::model::{Recipient, RecipientSummary},
@@ -121,8 +122,8 @@ pub trait WorkStore: Send + Sync {
     /// hosts and events) and the next is tried.
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<Option<ClaimedWork>>;
 
-    /// The inputs of a run, for the holder of its claim.
-    async fn inputs(&self, run_id: Uuid, claim: Uuid) -> StoreResult<Option<StoredInputs>>;
+    /// The inputs of a run, for the holder of its claim. `None`: not the holder.
+    async fn inputs(&self, hold: Hold) -> StoreResult<Option<StoredInputs>>;
 
     /// Whether the recipient has claimable work, and which of its runs are to be ended.
     async fn doorbell(
@@ -131,25 +132,15 @@ pub trait WorkStore: Send + Sync {
         now: OffsetDateTime,
     ) -> StoreResult<dispatcher_wire::execution::Doorbell>;
 
-    /// Applies a batch: locks the work, checks the claim, skips records it has, stores output as
-    /// one chunk, inserts unseen hosts (running, with `create` events), merges the outcome, renews
+    /// Applies a batch: locks the work, checks the hold, skips records it has, stores
+    /// [`AppendBatch::fresh_output`] as one chunk, inserts unseen hosts (running, with `create` events), merges the outcome, renews
     /// the lease. The first record moves claimed work to started. An empty batch only renews.
-    async fn append(
-        &self,
-        run_id: Uuid,
-        claim: Uuid,
-        batch: &AppendBatch,
-    ) -> StoreResult<AppendOutcome>;
+    async fn append(&self, hold: Hold, batch: &AppendBatch) -> StoreResult<AppendOutcome>;
 
     /// Ends a run: the state follows from the merged outcome by
     /// [`crate::execution::outcome`], each host's log is written once (capped), every host becomes
     /// final, inputs and secrets are deleted, events are written. Repeating it changes nothing.
-    async fn finish(
-        &self,
-        run_id: Uuid,
-        claim: Uuid,
-        finish: &Finish,
-    ) -> StoreResult<FinishOutcome>;
+    async fn finish(&self, hold: Hold, finish: &Finish) -> StoreResult<FinishOutcome>;
 }
 
 /// Recipients and their presence.
