@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# What Dispatcher needs on this machine: says what is missing, installs it where it may.
+#
+#   scripts/deps.sh run          to build and run: a C compiler, Rust, Python, Ansible
+#   scripts/deps.sh test         the same, and PostgreSQL for the tests' private servers
+#   scripts/deps.sh lint         the same, and the linters
+#   CHECK=1 scripts/deps.sh …    change nothing, only say what is missing
+#
+# System packages are installed when this runs as root on a machine with apt-get or dnf; anybody else
+# is told the exact command. Ansible goes into a virtual environment of the user, never into the system.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+ANSIBLE_HOME=${DISPATCHER_ANSIBLE_HOME:-$HOME/.local/share/dispatcher/ansible}
+ANSIBLE_CORE='ansible-core>=2.17,<2.20'
+ANSIBLE_RUNNER_VERSION='ansible-runner>=2.4,<3'
+ANSIBLE_LINT='ansible-lint>=25,<27'
+debian=() fedora=()
+
+say() { printf 'deps: %s\n' "$*"; }
+die() { printf 'deps: %s\n' "$*" >&2; exit 1; }
+
+# need COMMAND DEBIAN-PACKAGE FEDORA-PACKAGE
+need() {
+    command -v "$1" >/dev/null 2>&1 || { debian+=("$2") fedora+=("$3"); }
+}
+
+postgres_found() {
+    command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
+        compgen -G '/usr/pgsql-*/bin/initdb' >/dev/null
+}
+
+system_packages() {
+    need cc gcc gcc
+    need make make make
+    need curl curl curl
+    need python3 python3 python3
+    # Debian splits venv off: importing it works, ensurepip is what is missing.
+    ! command -v python3 >/dev/null 2>&1 || python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        { debian+=(python3-venv) fedora+=(python3); }
+    [[ $1 != run ]] || return 0
+    postgres_found || { debian+=(postgresql) fedora+=(postgresql-server); }
+    command -v setpriv >/dev/null 2>&1 || { debian+=(util-linux) fedora+=(util-linux); }
+    [[ $1 != lint ]] || need shellcheck shellcheck ShellCheck
+}
+
+install_packages() {
+    ((${#debian[@]})) || return 0
+    local apt="apt-get install -y ${debian[*]}" dnf="dnf install -y ${fedora[*]}"
+    if [[ -n ${CHECK:-} || $EUID != 0 ]]; then
+        say "missing. Debian, Ubuntu:  sudo $apt"
+        say "missing. Fedora, RHEL:    sudo $dnf"
+        die "install them and run this again"
+    fi
+    if command -v apt-get >/dev/null 2>&1; then
+        say "installing: ${debian[*]}"
+        # The tests start their own PostgreSQL; the package must not start one for the system.
+        if [[ " ${debian[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+            mkdir -p /etc/postgresql-common
+            echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+        fi
+        apt-get update -q >/dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${debian[@]}" >/dev/null
+    elif command -v dnf >/dev/null 2>&1; then
+        say "installing: ${fedora[*]}"
+        dnf install -y -q "${fedora[@]}"
+    else
+        die "neither apt-get nor dnf here; install the equivalents of: ${debian[*]}"
+    fi
+}
+
+rust() {
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null 2>&1 ||
+        die "Rust is missing: install $wanted or newer from https://rustup.rs, then run this again"
+    found=$(cargo --version | cut -d' ' -f2)
+    [[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n1) == "$wanted" ]] ||
+        die "Rust $found is too old, $wanted or newer is needed: rustup update stable"
+}
+
+# ansible_in DIRECTORY PACKAGE...
+ansible_in() {
+    local home=$1
+    shift
+    [[ -z ${CHECK:-} ]] || die "missing: $* in $home (run this without CHECK=1)"
+    say "installing $* into $home"
+    # A directory left half made by an interrupted installation is made anew.
+    python3 -m venv --clear "$home"
+    "$home/bin/pip" install --quiet --disable-pip-version-check "$@"
+}
+
+ansible() {
+    local found
+    for found in "${ANSIBLE_RUNNER:-}" /opt/dispatcher/ansible/bin/ansible-runner "$ANSIBLE_HOME/bin/ansible-runner"; do
+        [[ ! -x $found ]] || "$found" --version >/dev/null 2>&1 && [[ -n $found ]] && return 0
+    done
+    ansible_in "$ANSIBLE_HOME" "$ANSIBLE_CORE" "$ANSIBLE_RUNNER_VERSION"
+}
+
+linters() {
+    local tool
+    [[ -x $ANSIBLE_HOME-lint/bin/ansible-lint ]] || ansible_in "$ANSIBLE_HOME-lint" "$ANSIBLE_CORE" "$ANSIBLE_LINT"
+    for tool in clippy rustfmt; do
+        cargo "${tool/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$tool"
+    done
+    for tool in cargo-machete cargo-deny; do
+        command -v "$tool" >/dev/null 2>&1 || [[ -x ${CARGO_HOME:-$HOME/.cargo}/bin/$tool ]] && continue
+        [[ -z ${CHECK:-} ]] || die "missing: $tool (cargo install --locked $tool)"
+        say "installing $tool"
+        cargo install --quiet --locked "$tool"
+    done
+}
+
+what=${1:-lint}
+case $what in run | test | lint) ;; *) die "usage: $0 run|test|lint" ;; esac
+system_packages "$what"
+install_packages
+rust
+ansible
+[[ $what != lint ]] || linters
+say "everything for '$what' is here"
