@@ -1,5 +1,7 @@
 //! Connectors that carry runs to recipients which are not our workers.
 
+pub mod mock;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
