@@ -1,3 +1,5 @@
 //! Runs: dispatch, cancel, list, logs, inputs.
 
+pub mod inputs;
 pub mod model;
+pub mod policy;

@@ -164,10 +164,7 @@ mod tests {
         assert_eq!(batch(&json!({"recipient_config": {"sat_id": sat}, "hosts": []})), half);
         assert_eq!(batch(&json!({"recipient_config": {"sat_org_id": "5"}})), half);
         let with = |hosts: Value| batch(&json!({"recipient_config": both, "hosts": hosts}));
-        assert_eq!(
-            batch(&json!({"recipient_config": both})),
-            Err("Hosts need to be defined")
-        );
+        assert_eq!(batch(&json!({"recipient_config": both})), Err("Hosts need to be defined"));
         assert_eq!(with(json!([])), Err("Hosts cannot be empty"));
         let id = "c484f980-ab8d-401b-90e7-aa1d4ccf8c0e";
         let named = json!([{"inventory_id": id}, {"ansible_host": "a"}]);
@@ -181,10 +178,7 @@ mod tests {
         let sat = json!({"sat_id": "9274c274-a258-4d00-91fe-dbe0f7849cef", "sat_org_id": "5"});
         let empty = item(&json!({"recipient_config": sat, "hosts": []}));
         assert_eq!(check_batch(&[empty.clone(), bad.clone()]), Err("Hosts cannot be empty"));
-        assert_eq!(
-            check_batch(&[bad, empty]),
-            Err("Both sat_id and sat_org need to be defined")
-        );
+        assert_eq!(check_batch(&[bad, empty]), Err("Both sat_id and sat_org need to be defined"));
     }
 
     #[test]
