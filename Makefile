@@ -17,6 +17,7 @@ run: ## Start the service, run the example playbook through it, serve until Ctrl
 
 test: ## Every test, with its own private services.
 	@scripts/deps.sh test
+	cargo build --locked --workspace
 	cargo test --locked --workspace
 
 bench: ## Print the figures of the hot paths as ratios to bare loops.
