@@ -69,7 +69,7 @@ impl Service {
         let log = std::fs::File::options().create(true).append(true);
         let log = log.open(directory.join("service.log"))?;
         let mut child = Command::new(binary("dispatcher-api")?)
-            .args(["standalone", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["standalone", "--listen", &listen_address(directory)?, "--data-dir"])
             .arg(directory)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
@@ -245,6 +245,18 @@ impl Service {
         ensure!(run.status.is_final(), "the log of run {id} ended while it is {}", run.status);
         Ok((run, log?))
     }
+}
+
+/// The address a service in this directory listens on: a free port, the same after a restart, since
+/// addresses of stored playbooks contain it.
+fn listen_address(directory: &Path) -> Result<String> {
+    let file = directory.join("address");
+    if let Ok(address) = std::fs::read_to_string(&file) {
+        return Ok(address);
+    }
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    std::fs::write(file, &address)?;
+    Ok(address)
 }
 
 /// The last lines of the service's own log, for messages of tests.

@@ -58,8 +58,7 @@ async fn killed_at(point: &str) {
     service.died().await.unwrap();
 
     let service = Service::start(directory.path()).await.unwrap();
-    // The port is another one now, and the stored playbook's address with it: the same request
-    // is repeated as a client would after a cut, byte by byte.
+    // Repeated as a client would after a cut, byte by byte.
     let id = service.dispatch(&item, Some("once")).await.unwrap();
     if let Ok(acknowledged) = answered {
         assert_eq!(id, acknowledged, "{point}: a repeated request made another run");
