@@ -66,8 +66,8 @@ impl Service {
         if announcement.exists() {
             std::fs::remove_file(&announcement)?;
         }
-        let log = std::fs::File::options().create(true).append(true);
-        let log = log.open(directory.join("service.log"))?;
+        let log = directory.join("service.log");
+        let log = std::fs::File::options().create(true).append(true).open(log)?;
         let mut child = Command::new(binary("dispatcher-api")?)
             .args(["standalone", "--listen", &listen_address(directory)?, "--data-dir"])
             .arg(directory)
