@@ -141,7 +141,6 @@ impl Service {
     }
 
     /// A request with its key.
-    #[must_use]
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.client
             .request(method, format!("{}{path}", self.url))

@@ -8,6 +8,8 @@ use dispatcher_tests::process::Service;
 use dispatcher_wire::RunStatus;
 use serde_json::json;
 
+use crate::outcomes::sleepers;
+
 /// Points inside the service and the local worker that one dispatched run passes.
 const POINTS: [&str; 20] = [
     "dispatch.before_commit",
@@ -76,5 +78,81 @@ async fn killed_at(point: &str) {
     } else {
         let error = run.error.expect("a failure says why");
         assert_eq!(error.code, "DISPATCHER_INTERRUPTED", "{point}: {}", error.details);
+    }
+}
+
+/// The points are shared out among a few tests, which run side by side.
+async fn killed_at_every(part: usize, of: usize) {
+    for point in POINTS.iter().skip(part).step_by(of) {
+        killed_at(point).await;
+    }
+}
+
+#[tokio::test]
+async fn killed_between_steps_1() {
+    killed_at_every(0, 4).await;
+}
+
+#[tokio::test]
+async fn killed_between_steps_2() {
+    killed_at_every(1, 4).await;
+}
+
+#[tokio::test]
+async fn killed_between_steps_3() {
+    killed_at_every(2, 4).await;
+}
+
+#[tokio::test]
+async fn killed_between_steps_4() {
+    killed_at_every(3, 4).await;
+}
+
+#[tokio::test]
+async fn killed_while_a_playbook_sleeps_and_while_a_task_is_detached() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut service = Service::start(directory.path()).await.unwrap();
+    let playbook = "- hosts: all\n  gather_facts: false\n  tasks:\n    \
+                    - name: detach\n      ansible.builtin.command: sleep 3181\n      async: 4000\n      poll: 0\n    \
+                    - name: busy\n      ansible.builtin.command: sleep 3182\n";
+    let url = service.put_playbook("sleep", playbook).await.unwrap();
+    let id = service.dispatch(&service.item(&url, &json!({})), None).await.unwrap();
+    while sleepers(&["3182"]).is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(!service.run(id).await.unwrap().status.is_final(), "ended before it slept");
+    }
+    service.kill().await.unwrap();
+
+    let service = Service::start(directory.path()).await.unwrap();
+    let next = service.dispatch(&service.item(&url, &json!({ "timeout": 60 })), None).await.unwrap();
+    let (run, log) = service.ended(id).await.unwrap();
+    assert_eq!(run.status, RunStatus::Failure, "{log}");
+    assert_eq!(run.error.unwrap().code, "DISPATCHER_INTERRUPTED");
+    assert!(log.contains("TASK [detach]"), "what was printed before is kept: {log}");
+    assert_eq!(service.cancel(next).await.unwrap(), 202);
+    service.ended(next).await.unwrap();
+    assert_eq!(sleepers(&["3181", "3182"]), [""; 0], "left running");
+}
+
+#[tokio::test]
+async fn killed_at_any_moment() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    // Moments spread over start, claim, execution and end of a run.
+    for moment in 0..8_u64 {
+        let mut service = Service::start(directory.path()).await.unwrap();
+        let marker = directory.path().join(format!("marker-{moment}"));
+        let url = service.put_playbook("count", counting_playbook(&marker)).await.unwrap();
+        let id = service.dispatch(&service.item(&url, &json!({})), None).await.unwrap();
+        acknowledged.push((id, marker));
+        tokio::time::sleep(std::time::Duration::from_millis(moment * moment * 60)).await;
+        service.kill().await.unwrap();
+    }
+    let service = Service::start(directory.path()).await.unwrap();
+    for (id, marker) in acknowledged {
+        let (run, log) = service.ended(id).await.unwrap();
+        let times = executions(&marker);
+        assert!(times <= 1, "executed {times} times: {log}");
+        assert!(run.status != RunStatus::Success || times == 1, "a success without an execution");
     }
 }
