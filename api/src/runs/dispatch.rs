@@ -1,0 +1,217 @@
+//! Dispatch (decision 3): a batch is checked, its runs are committed at once, workers are woken,
+//! foreign hosts are sent theirs. A fixed number of statements before the first message is sent,
+//! however many items there are.
+//!
+//! Whoever calls [`Dispatcher::dispatch`] must see to it that it is not dropped half-way: a caller
+//! that hangs up must not leave runs unsent.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use dispatcher_wire::dispatch::{DispatchItem, RunCreated};
+use dispatcher_worker::crash;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    idempotency::Repeatable,
+    model::{CreateOutcome, IdempotencyKey, NewRoute, NewRun, StoredAnswer},
+    planning::{DispatchRules, Planning, created, unexpected},
+    policy,
+    sending::send_all,
+};
+use crate::{
+    auth::principal::Principal,
+    bus::{Topic, Wakeups},
+    connector::Connector,
+    keyring::Keyring,
+    recipients::model::Recipient,
+    store::{RecipientStore, RunStore, StoreResult},
+};
+
+/// The status of an answer with an outcome per item.
+const MULTI_STATUS: u16 = 207;
+
+/// What dispatch needs of the service.
+#[derive(Clone)]
+pub struct Dispatcher {
+    /// Where runs are created.
+    pub runs: Arc<dyn RunStore>,
+    /// Who is registered, and present.
+    pub recipients: Arc<dyn RecipientStore>,
+    /// The way to foreign hosts, where it is on.
+    pub connector: Option<Arc<dyn Connector>>,
+    /// Seals secrets.
+    pub keyring: Arc<Keyring>,
+    /// Wakes workers.
+    pub wakeups: Wakeups,
+    /// The settings.
+    pub rules: DispatchRules,
+}
+
+/// A batch and who sends it.
+#[derive(Clone, Debug)]
+pub struct DispatchRequest {
+    /// Who.
+    pub principal: Principal,
+    /// What.
+    pub items: Vec<DispatchItem>,
+    /// How a repetition is recognised, if it may be repeated.
+    pub repeatable: Option<Repeatable>,
+}
+
+/// What a batch came to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Dispatched {
+    /// This is the answer.
+    Answer(StoredAnswer),
+    /// The answer of an earlier request with the same key.
+    Replay(StoredAnswer),
+    /// An earlier request with the same key is not finished.
+    InFlight,
+    /// The key was used with another body.
+    OtherBody,
+    /// The batch breaks a rule of the contract; nothing was done.
+    Invalid(&'static str),
+}
+
+impl Dispatcher {
+    /// Dispatches a batch. Failures of the database are the contract's answers per item.
+    pub async fn dispatch(&self, request: &DispatchRequest) -> Dispatched {
+        if let Err(message) = policy::check_batch(&request.items) {
+            return Dispatched::Invalid(message);
+        }
+        let now = microseconds(OffsetDateTime::now_utc());
+        let registered = match self.registered(&request.items).await {
+            Ok(registered) => registered,
+            Err(error) => {
+                tracing::error!(%error, "recipients of a dispatch could not be looked up");
+                let answers: Vec<_> = request.items.iter().map(|_| unexpected()).collect();
+                return Dispatched::Answer(answer_of(&answers));
+            }
+        };
+        let planning = Planning {
+            rules: &self.rules,
+            keyring: &self.keyring,
+            principal: &request.principal,
+            registered: &registered,
+            connector_on: self.connector.is_some(),
+            now,
+        };
+        let planned = request.items.iter().map(|item| planning.plan(item)).collect();
+        self.carry_out(request, planned, now).await
+    }
+
+    async fn registered(&self, items: &[DispatchItem]) -> StoreResult<BTreeMap<Uuid, Recipient>> {
+        let mut ids: Vec<Uuid> = items.iter().map(|item| item.recipient).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        self.recipients.find(&ids).await
+    }
+
+    async fn carry_out(
+        &self,
+        request: &DispatchRequest,
+        planned: Vec<Result<NewRun, RunCreated>>,
+        now: OffsetDateTime,
+    ) -> Dispatched {
+        let (mut answers, runs) = split(planned);
+        let sent = runs.iter().any(|run| matches!(run.route, NewRoute::CloudConnector));
+        let key = request.repeatable.as_ref().map(|repeatable| {
+            if sent {
+                return repeatable.in_flight(&request.principal, now);
+            }
+            repeatable.answered(&request.principal, now, answer_of(&answers))
+        });
+        match self.commit(&runs, key.as_ref()).await {
+            Ok(CreateOutcome::Created) => {}
+            Ok(CreateOutcome::Replay(answer)) => return Dispatched::Replay(answer),
+            Ok(CreateOutcome::InFlight) => return Dispatched::InFlight,
+            Ok(CreateOutcome::OtherBody) => return Dispatched::OtherBody,
+            Err(error) => {
+                tracing::error!(%error, runs = runs.len(), "the runs of a dispatch were not stored");
+                let failed = runs.iter().map(|run| (run.id, unexpected())).collect();
+                replace(&mut answers, &failed);
+                return Dispatched::Answer(answer_of(&answers));
+            }
+        }
+        self.wake_workers(&runs);
+        if sent {
+            replace(&mut answers, &self.send(&runs).await);
+            self.remember(request, &answers).await;
+        }
+        Dispatched::Answer(answer_of(&answers))
+    }
+
+    async fn commit(
+        &self,
+        runs: &[NewRun],
+        key: Option<&IdempotencyKey>,
+    ) -> StoreResult<CreateOutcome> {
+        if runs.is_empty() && key.is_none() {
+            return Ok(CreateOutcome::Created);
+        }
+        crash::point("dispatch.before-commit");
+        let outcome = self.runs.create(runs, key).await;
+        crash::point("dispatch.committed");
+        outcome
+    }
+
+    fn wake_workers(&self, runs: &[NewRun]) {
+        let of_workers = runs.iter().filter(|run| matches!(run.route, NewRoute::Worker { .. }));
+        of_workers.for_each(|run| self.wakeups.wake(Topic::Recipient(run.recipient)));
+    }
+
+    async fn send(&self, runs: &[NewRun]) -> BTreeMap<Uuid, RunCreated> {
+        let Some(connector) = &self.connector else { return BTreeMap::new() };
+        let foreign: Vec<&NewRun> =
+            runs.iter().filter(|run| matches!(run.route, NewRoute::CloudConnector)).collect();
+        send_all(connector.as_ref(), self.runs.as_ref(), &foreign).await
+    }
+
+    /// Keeps the answer of a request whose messages are sent. A failure is logged only: the caller
+    /// has its answer, and a repetition is refused as in flight rather than sent again.
+    async fn remember(&self, request: &DispatchRequest, answers: &[RunCreated]) {
+        let Some(repeatable) = &request.repeatable else { return };
+        let answer = answer_of(answers);
+        let key =
+            repeatable.answered(&request.principal, OffsetDateTime::now_utc(), answer.clone());
+        crash::point("dispatch.before-answer");
+        if let Err(error) = self.runs.finish_idempotent(&key, &answer).await {
+            tracing::error!(%error, "the answer of a repeatable dispatch was not stored");
+        }
+    }
+}
+
+/// The databases keep microseconds; what is answered must be what is stored.
+fn microseconds(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_nanosecond(at.microsecond() * 1000).unwrap_or(at)
+}
+
+/// The answers as they are when all goes well, and the runs to be created.
+fn split(planned: Vec<Result<NewRun, RunCreated>>) -> (Vec<RunCreated>, Vec<NewRun>) {
+    let mut runs = Vec::with_capacity(planned.len());
+    let answer = |planned: Result<NewRun, RunCreated>| match planned {
+        Ok(run) => {
+            let answer = created(run.id);
+            runs.push(run);
+            answer
+        }
+        Err(refusal) => refusal,
+    };
+    (planned.into_iter().map(answer).collect(), runs)
+}
+
+fn replace(answers: &mut [RunCreated], failed: &BTreeMap<Uuid, RunCreated>) {
+    for answer in answers {
+        if let Some(other) = answer.id.and_then(|id| failed.get(&id)) {
+            answer.clone_from(other);
+        }
+    }
+}
+
+fn answer_of(answers: &[RunCreated]) -> StoredAnswer {
+    // Codes, ids and texts always are JSON.
+    let mut body = serde_json::to_vec(answers).unwrap_or_default();
+    body.push(b'\n');
+    StoredAnswer { status: MULTI_STATUS, body }
+}

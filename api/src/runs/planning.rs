@@ -1,0 +1,304 @@
+//! What becomes of each item of a dispatch: the run it asks for with the way it takes, or the
+//! answer that refuses it. Decides and builds; reads nothing, writes nothing, sends nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dispatcher_wire::dispatch::{DispatchItem, RunCreated};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    inputs,
+    model::{NewRoute, NewRun, NewRunHost},
+    policy,
+};
+use crate::{auth::principal::Principal, keyring::Keyring, recipients::model::Recipient};
+
+/// Seconds until a run times out, where its item does not say.
+const DEFAULT_TIMEOUT: i32 = 3600;
+
+/// The settings that decide what becomes of an item.
+#[derive(Clone, Debug, Default)]
+pub struct DispatchRules {
+    /// Organisations whose items are refused.
+    pub blocked_orgs: BTreeSet<String>,
+    /// Where this service is reached from outside.
+    pub public_url: String,
+    /// Where people look at a run, where its item does not say.
+    pub web_console_url: String,
+    /// Whether the uploads of Satellite runs carry everything so far.
+    pub satellite_response_full: bool,
+}
+
+/// The answer to an item whose run was created.
+#[must_use]
+pub const fn created(id: Uuid) -> RunCreated {
+    RunCreated { code: 201, id: Some(id), message: None }
+}
+
+/// The answer to an item that cannot be carried out, with the reason.
+#[must_use]
+pub fn refused(code: u16, message: impl Into<String>) -> RunCreated {
+    RunCreated { code, id: None, message: Some(message.into()) }
+}
+
+/// The contract's answer (and spelling) for a recipient that is not connected.
+#[must_use]
+pub fn recipient_not_found() -> RunCreated {
+    refused(404, "Receipient not found")
+}
+
+/// The contract's answer for everything that is not the caller's fault.
+#[must_use]
+pub fn unexpected() -> RunCreated {
+    refused(500, "Unexpected error during processing")
+}
+
+/// Everything known before the first item is looked at.
+pub struct Planning<'a> {
+    /// The settings.
+    pub rules: &'a DispatchRules,
+    /// Seals secrets.
+    pub keyring: &'a Keyring,
+    /// Who dispatches.
+    pub principal: &'a Principal,
+    /// The recipients of the batch that are registered.
+    pub registered: &'a BTreeMap<Uuid, Recipient>,
+    /// Whether foreign hosts can be reached at all.
+    pub connector_on: bool,
+    /// Now, in microseconds.
+    pub now: OffsetDateTime,
+}
+
+/// The way of an item to its recipient.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    Worker,
+    CloudConnector,
+}
+
+impl Planning<'_> {
+    /// The run of an item.
+    ///
+    /// # Errors
+    /// The answer that refuses it.
+    pub fn plan(&self, item: &DispatchItem) -> Result<NewRun, RunCreated> {
+        if !self.principal.may_act_for(&item.org_id) {
+            return Err(refused(403, format!("Not allowed for org_id {}", item.org_id)));
+        }
+        if self.rules.blocked_orgs.contains(&item.org_id) {
+            return Err(refused(400, "Block listed org"));
+        }
+        policy::check_item(item, &self.rules.public_url).map_err(|why| refused(400, why))?;
+        let way = self.way(item).ok_or_else(recipient_not_found)?;
+        if way == Way::CloudConnector {
+            self.check_foreign(item)?;
+        }
+        self.build(item, way)
+    }
+
+    /// A Satellite is reached by the connector; a registered recipient of the organisation by its
+    /// worker, which has to be there; anybody else by the connector, where it is on.
+    fn way(&self, item: &DispatchItem) -> Option<Way> {
+        let own = self.registered.get(&item.recipient);
+        match own.filter(|recipient| recipient.org_id == item.org_id) {
+            Some(recipient) if policy::satellite(item).is_none() => {
+                recipient.is_present(self.now).then_some(Way::Worker)
+            }
+            _ => self.connector_on.then_some(Way::CloudConnector),
+        }
+    }
+
+    /// What only our workers understand.
+    fn check_foreign(&self, item: &DispatchItem) -> Result<(), RunCreated> {
+        let recipient = item.recipient;
+        if item.inputs.is_some() {
+            return Err(refused(
+                400,
+                format!("/inputs needs a registered recipient with a worker; {recipient} is none"),
+            ));
+        }
+        if policy::is_stored_playbook(&item.url, &self.rules.public_url) {
+            return Err(refused(
+                400,
+                format!(
+                    "the stored playbook of /url needs a registered recipient with a worker; \
+                     {recipient} is none"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn build(&self, item: &DispatchItem, way: Way) -> Result<NewRun, RunCreated> {
+        let id = Uuid::new_v4();
+        let satellite = policy::satellite(item);
+        let config = item.recipient_config.as_ref();
+        let console = item.web_console_url.as_ref().unwrap_or(&self.rules.web_console_url);
+        Ok(NewRun {
+            id,
+            org_id: item.org_id.clone(),
+            recipient: item.recipient,
+            correlation_id: Uuid::new_v4(),
+            url: item.url.clone(),
+            labels: item.labels.clone().unwrap_or_default(),
+            timeout: item.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            service: self.principal.id.clone(),
+            name: Some(item.name.clone()),
+            web_console_url: console.clone(),
+            principal: Some(item.principal.clone()),
+            sat_id: satellite,
+            sat_org_id: config.and_then(|config| config.sat_org_id.clone()),
+            response_full: satellite.is_none() || self.rules.satellite_response_full,
+            created_at: self.now,
+            hosts: hosts_of(item),
+            route: self.route(id, item, way)?,
+        })
+    }
+
+    fn route(&self, id: Uuid, item: &DispatchItem, way: Way) -> Result<NewRoute, RunCreated> {
+        let Way::Worker = way else { return Ok(NewRoute::CloudConnector) };
+        let Some(given) = &item.inputs else {
+            return Ok(NewRoute::Worker { inputs: None, sealed_secrets: None });
+        };
+        let stored = inputs::take_apart(self.keyring, id, given).map_err(|error| {
+            tracing::error!(run.id = %id, %error, "a dispatch item could not be sealed");
+            unexpected()
+        })?;
+        Ok(NewRoute::Worker { inputs: stored.inputs, sealed_secrets: stored.sealed_secrets })
+    }
+}
+
+fn hosts_of(item: &DispatchItem) -> Vec<NewRunHost> {
+    let hosts = item.hosts.iter().flatten();
+    hosts
+        .filter_map(|host| {
+            Some(NewRunHost {
+                id: Uuid::new_v4(),
+                host: policy::host_name(host)?,
+                inventory_id: host.inventory_id,
+                subscription_manager_id: host.subscription_manager_id,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::auth::principal::{Kind, OrgScope, Role};
+
+    const OWN: &str = "dd018b96-da04-4651-84d1-187fa5c23f6c";
+    const FOREIGN: &str = "8e1f44ae-3f1b-4c1a-9a3e-0f7a5a0c6d11";
+
+    fn plan(
+        connector_on: bool,
+        seen_ago: Option<i64>,
+        members: &Value,
+    ) -> Result<NewRun, RunCreated> {
+        let mut item = json!({
+            "recipient": OWN, "org_id": "1", "principal": "jdoe",
+            "url": "https://example.com/p.yml", "name": "p",
+        });
+        for (name, value) in members.as_object().unwrap() {
+            item[name] = value.clone();
+        }
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+        let own = Recipient {
+            id: OWN.parse().unwrap(),
+            org_id: "1".to_owned(),
+            name: "own".to_owned(),
+            key_digest: None,
+            last_seen: seen_ago.map(|ago| now - time::Duration::seconds(ago)),
+            created_at: now,
+        };
+        Planning {
+            rules: &DispatchRules {
+                blocked_orgs: BTreeSet::from(["666".to_owned()]),
+                public_url: "https://d.example".to_owned(),
+                web_console_url: "https://d.example/console".to_owned(),
+                satellite_response_full: false,
+            },
+            keyring: &Keyring::parse(&Keyring::generate().unwrap()).unwrap(),
+            principal: &Principal {
+                kind: Kind::Service,
+                id: "remediations".to_owned(),
+                org: OrgScope::All,
+                role: Role::Operator,
+            },
+            registered: &BTreeMap::from([(own.id, own)]),
+            connector_on,
+            now,
+        }
+        .plan(&serde_json::from_value(item).unwrap())
+    }
+
+    fn is_worker(planned: &Result<NewRun, RunCreated>) -> bool {
+        matches!(planned.as_ref().unwrap().route, NewRoute::Worker { .. })
+    }
+
+    #[test]
+    fn items_go_where_the_design_says() {
+        let satellite = json!({
+            "recipient_config": {"sat_id": OWN, "sat_org_id": "5"},
+            "hosts": [{"inventory_id": OWN}],
+        });
+        let nobody = json!({"recipient": FOREIGN});
+        let others = json!({"org_id": "2"});
+        assert!(is_worker(&plan(true, Some(1), &json!({}))));
+        assert!(is_worker(&plan(false, Some(29), &json!({}))));
+        for elsewhere in [&satellite, &nobody, &others] {
+            assert!(!is_worker(&plan(true, Some(1), elsewhere)));
+            assert_eq!(plan(false, Some(1), elsewhere).unwrap_err(), recipient_not_found());
+        }
+        for absent in [None, Some(30)] {
+            let answer = plan(true, absent, &json!({})).unwrap_err();
+            assert_eq!(answer, recipient_not_found());
+        }
+    }
+
+    #[test]
+    fn runs_get_the_contracts_defaults() {
+        let run = plan(false, Some(1), &json!({})).unwrap();
+        assert_eq!((run.timeout, run.service.as_str()), (3600, "remediations"));
+        assert_eq!(run.web_console_url, "https://d.example/console");
+        assert!(run.response_full && run.labels.is_empty() && run.hosts.is_empty());
+        assert_ne!(run.id, run.correlation_id);
+        let satellite = json!({
+            "recipient_config": {"sat_id": OWN, "sat_org_id": "5"}, "timeout": 0,
+            "hosts": [{"inventory_id": OWN}],
+        });
+        let run = plan(true, None, &satellite).unwrap();
+        assert_eq!((run.timeout, run.sat_org_id.as_deref()), (0, Some("5")));
+        assert!(!run.response_full);
+        assert_eq!(run.hosts[0].host, OWN);
+    }
+
+    #[test]
+    fn refusals_come_in_order() {
+        let all = json!({"org_id": "666", "name": "a\0", "recipient": FOREIGN});
+        assert_eq!(plan(false, None, &all).unwrap_err(), refused(400, "Block listed org"));
+        let bad = json!({"name": "a\0", "recipient": FOREIGN});
+        assert_eq!(plan(false, None, &bad).unwrap_err().code, 400);
+        let inputs = json!({"recipient": FOREIGN, "inputs": {"check": true}});
+        assert_eq!(plan(false, None, &inputs).unwrap_err(), recipient_not_found());
+        let answer = plan(true, None, &inputs).unwrap_err();
+        assert!(answer.code == 400 && answer.message.unwrap().starts_with("/inputs needs"));
+        let stored = json!({
+            "recipient": FOREIGN,
+            "url": "https://d.example/api/playbook-dispatcher/v1/playbook-content/1/00",
+        });
+        let answer = plan(true, None, &stored).unwrap_err();
+        assert!(answer.code == 400 && answer.message.unwrap().contains("stored playbook"));
+    }
+
+    #[test]
+    fn secrets_are_sealed_and_not_in_the_run() {
+        let run = plan(false, Some(1), &json!({"inputs": {"secrets": {"p": "hunter2"}}})).unwrap();
+        assert!(!format!("{run:?}").contains("hunter2"));
+        let NewRoute::Worker { inputs, sealed_secrets } = run.route else { panic!() };
+        assert!(inputs.is_some() && sealed_secrets.is_some());
+    }
+}
