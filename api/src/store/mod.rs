@@ -25,6 +25,7 @@ use crate::{
     uploads::model::{ApplyOutcome, ClaimedUpload, RunnerUpdate, Upload},
 };
 
+pub mod host_log;
 pub mod postgres;
 pub mod sqlite;
 
