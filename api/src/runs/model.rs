@@ -125,6 +125,47 @@ pub struct NewRun {
     pub route: NewRoute,
 }
 
+impl NewRun {
+    /// The row it becomes.
+    #[must_use]
+    pub fn row(&self) -> RunRow {
+        let label = |(key, value): (&String, &String)| (key.clone(), Value::from(value.clone()));
+        RunRow {
+            id: self.id,
+            org_id: self.org_id.clone(),
+            recipient: self.recipient,
+            correlation_id: self.correlation_id,
+            url: self.url.clone(),
+            labels: Value::Object(self.labels.iter().map(label).collect()),
+            status: RunStatus::Running,
+            timeout: self.timeout,
+            service: self.service.clone(),
+            name: self.name.clone(),
+            web_console_url: Some(self.web_console_url.clone()),
+            principal: self.principal.clone(),
+            sat_id: self.sat_id,
+            sat_org_id: self.sat_org_id.clone(),
+            response_full: self.response_full,
+            created_at: self.created_at,
+            updated_at: self.created_at,
+        }
+    }
+
+    /// The rows its hosts become.
+    pub fn host_rows(&self) -> impl Iterator<Item = RunHostRow> {
+        self.hosts.iter().map(|host| RunHostRow {
+            id: host.id,
+            run_id: self.id,
+            inventory_id: host.inventory_id,
+            host: host.host.clone(),
+            status: RunStatus::Running,
+            log: String::new(),
+            created_at: self.created_at,
+            updated_at: self.created_at,
+        })
+    }
+}
+
 /// How a new run reaches its recipient, with what that way needs.
 #[derive(Clone, Debug)]
 pub enum NewRoute {

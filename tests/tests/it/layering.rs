@@ -23,8 +23,9 @@ const DRIVERS: [&str; 7] = [
     "object_store",
 ];
 /// Files of pure rules beside `model.rs`.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "model.rs",
+    "excerpt.rs",
     "outcome.rs",
     "policy.rs",
     "state.rs",
