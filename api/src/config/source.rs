@@ -93,6 +93,20 @@ impl Source {
         })
     }
 
+    /// The parsed value of a setting that must lie in a range, or its default.
+    pub fn within<T: FromStr + Display + PartialOrd>(
+        &mut self,
+        spec: &Spec,
+        default: T,
+        range: std::ops::RangeInclusive<T>,
+    ) -> T {
+        let value = self.parsed(spec, default);
+        if !range.contains(&value) {
+            self.reject(spec, &value.to_string());
+        }
+        value
+    }
+
     /// Whether a variable of that prefix exists; yields name without prefix and value, by name.
     pub fn with_prefix(&self, prefix: &str) -> Vec<(String, String)> {
         self.variables
@@ -183,6 +197,15 @@ mod tests {
         two.parsed(&PORT, 8000_u16);
         let error = two.finish().unwrap_err().to_string();
         assert!(error.contains("WEB_PORT and API_PORT"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_mistakes() {
+        let mut source = source(&[("WEB_PORT", "80")]);
+        assert_eq!(source.within(&PORT, 8000_u16, 0..=80), 80);
+        source.within(&PORT, 8000_u16, 81..=90);
+        let error = source.finish().unwrap_err().to_string();
+        assert!(error.contains("WEB_PORT=80"), "{error}");
     }
 
     #[test]
