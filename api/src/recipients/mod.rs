@@ -1,3 +1,5 @@
 //! Recipients: registry, presence, connection status.
 
+pub mod list;
 pub mod model;
+pub mod status;

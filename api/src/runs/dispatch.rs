@@ -150,7 +150,7 @@ impl Dispatcher {
         if runs.is_empty() && key.is_none() {
             return Ok(CreateOutcome::Created);
         }
-        crash::point("dispatch.before-commit");
+        crash::point("dispatch.before_commit");
         let outcome = self.runs.create(runs, key).await;
         crash::point("dispatch.committed");
         outcome
@@ -175,7 +175,7 @@ impl Dispatcher {
         let answer = answer_of(answers);
         let key =
             repeatable.answered(&request.principal, OffsetDateTime::now_utc(), answer.clone());
-        crash::point("dispatch.before-answer");
+        crash::point("dispatch.before_answer");
         if let Err(error) = self.runs.finish_idempotent(&key, &answer).await {
             tracing::error!(%error, "the answer of a repeatable dispatch was not stored");
         }

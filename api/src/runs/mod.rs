@@ -1,9 +1,12 @@
 //! Runs: dispatch, cancel, list, logs, inputs.
 
+pub mod cancel;
 pub mod dispatch;
+pub mod fields;
 pub mod idempotency;
 pub mod inputs;
 pub mod model;
 pub mod planning;
 pub mod policy;
 pub mod sending;
+pub mod view;

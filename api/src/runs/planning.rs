@@ -12,7 +12,10 @@ use super::{
     model::{NewRoute, NewRun, NewRunHost},
     policy,
 };
-use crate::{auth::principal::Principal, keyring::Keyring, recipients::model::Recipient};
+use crate::{
+    auth::principal::Principal, keyring::Keyring, playbooks::address::is_ours,
+    recipients::model::Recipient,
+};
 
 /// Seconds until a run times out, where its item does not say.
 const DEFAULT_TIMEOUT: i32 = 3600;
@@ -118,7 +121,7 @@ impl Planning<'_> {
                 format!("/inputs needs a registered recipient with a worker; {recipient} is none"),
             ));
         }
-        if policy::is_stored_playbook(&item.url, &self.rules.public_url) {
+        if is_ours(&self.rules.public_url, &item.url) {
             return Err(refused(
                 400,
                 format!(
@@ -288,7 +291,10 @@ mod tests {
         assert!(answer.code == 400 && answer.message.unwrap().starts_with("/inputs needs"));
         let stored = json!({
             "recipient": FOREIGN,
-            "url": "https://d.example/api/playbook-dispatcher/v1/playbook-content/1/00",
+            "url": format!(
+                "https://d.example/api/playbook-dispatcher/v1/playbook-content/1/{}",
+                "07".repeat(32)
+            ),
         });
         let answer = plan(true, None, &stored).unwrap_err();
         assert!(answer.code == 400 && answer.message.unwrap().contains("stored playbook"));

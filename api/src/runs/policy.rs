@@ -10,10 +10,10 @@ use dispatcher_wire::{
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::playbooks::address::Content;
+
 /// The highest `verbosity` of run inputs (Ansible knows no more).
 const MAX_VERBOSITY: u8 = 5;
-/// The path of stored playbooks below the public URL.
-const PLAYBOOK_CONTENT: &str = "/api/playbook-dispatcher/v1/playbook-content/";
 
 /// The Satellite an item is addressed to, if it is.
 #[must_use]
@@ -59,25 +59,15 @@ pub fn check_item(item: &DispatchItem, public_url: &str) -> Result<(), String> {
     item.inputs.as_ref().map_or(Ok(()), check_inputs)
 }
 
-/// Whether a playbook is one that we store: its address is signed only for our own workers.
-#[must_use]
-pub fn is_stored_playbook(url: &str, public_url: &str) -> bool {
-    content_path(url, public_url).is_some()
-}
-
-fn content_path<'a>(url: &'a str, public_url: &str) -> Option<&'a str> {
-    url.strip_prefix(public_url.trim_end_matches('/'))?.strip_prefix(PLAYBOOK_CONTENT)
-}
-
-/// A stored playbook belongs to the organisation in its address: signing another's for this run
-/// would hand it out.
+/// A stored playbook belongs to the organisation in its address: no worker of another is given the
+/// right to read it, so its run could only fail.
 fn check_stored_playbook(item: &DispatchItem, public_url: &str) -> Result<(), String> {
-    let Some(path) = content_path(&item.url, public_url) else { return Ok(()) };
-    let own = path.split_once('/').is_some_and(|(org_id, _)| org_id == item.org_id);
-    if own {
-        return Ok(());
+    match Content::of(public_url, &item.url) {
+        Some(content) if content.org_id != item.org_id => {
+            Err(format!("the stored playbook of /url does not belong to org_id {}", item.org_id))
+        }
+        _ => Ok(()),
     }
-    Err(format!("the stored playbook of /url does not belong to org_id {}", item.org_id))
 }
 
 /// The name under which a host's row is kept.
@@ -214,9 +204,7 @@ mod tests {
 
     #[test]
     fn a_stored_playbook_is_used_by_its_own_organisation() {
-        let url = |org: &str| format!("{PUBLIC}{PLAYBOOK_CONTENT}{org}/00ff");
-        assert!(is_stored_playbook(&url("5318290"), &format!("{PUBLIC}/")));
-        assert!(!is_stored_playbook("https://example.com/p.yml", PUBLIC));
+        let url = |org: &str| Content { org_id: org.to_owned(), sha256: [7; 32] }.address(PUBLIC);
         assert_eq!(check_item(&item(&json!({"url": url("5318290")})), PUBLIC), Ok(()));
         assert!(check_item(&item(&json!({"url": url("53182901")})), PUBLIC).is_err());
         assert!(check_item(&item(&json!({"url": url("")})), PUBLIC).is_err());

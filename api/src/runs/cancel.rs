@@ -1,0 +1,126 @@
+//! Cancel: our workers' runs are canceled or asked to end in one statement for the whole batch;
+//! Satellite runs are asked for over the connector, others elsewhere cannot be.
+
+use std::sync::Arc;
+
+use dispatcher_wire::{
+    RunStatus,
+    dispatch::{CancelItem, RunCanceled},
+};
+use dispatcher_worker::crash;
+use futures_util::{StreamExt, stream};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    model::{CancelOutcome, CancelRequest, RunRow},
+    sending::MAX_CONCURRENT_SENDS,
+};
+use crate::{
+    auth::principal::Principal,
+    bus::{Topic, Wakeups},
+    connector::{Connector, SendError},
+    store::{RunStore, StoreResult},
+};
+
+const ACCEPTED: u16 = 202;
+const BAD_REQUEST: u16 = 400;
+const NOT_FOUND: u16 = 404;
+const CONFLICT: u16 = 409;
+const FAILED: u16 = 500;
+
+/// What cancel needs of the service.
+#[derive(Clone)]
+pub struct Canceler {
+    /// Where runs are.
+    pub runs: Arc<dyn RunStore>,
+    /// The way to foreign hosts, where it is on.
+    pub connector: Option<Arc<dyn Connector>>,
+    /// Wakes workers and followers.
+    pub wakeups: Wakeups,
+}
+
+impl Canceler {
+    /// Cancels a batch; answers in its order, each with the contract's code.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cancel(
+        &self,
+        principal: &Principal,
+        items: &[CancelItem],
+    ) -> StoreResult<Vec<RunCanceled>> {
+        let allowed: Vec<&CancelItem> =
+            items.iter().filter(|item| is_allowed(principal, item)).collect();
+        let requests: Vec<CancelRequest> = allowed.iter().map(|item| request(item)).collect();
+        let outcomes = if requests.is_empty() {
+            Vec::new()
+        } else {
+            crash::point("cancel.before_commit");
+            self.runs.cancel(&requests, OffsetDateTime::now_utc()).await?
+        };
+        crash::point("cancel.committed");
+        // Zipped as a stream: an outcome belongs to the next item that was asked for.
+        let mut outcomes = outcomes.into_iter();
+        let answers: Vec<_> = items
+            .iter()
+            .map(|item| {
+                let outcome = is_allowed(principal, item).then(|| outcomes.next()).flatten();
+                self.answer(item, outcome.unwrap_or(CancelOutcome::OtherOrg))
+            })
+            .collect();
+        Ok(stream::iter(answers).buffered(MAX_CONCURRENT_SENDS).collect().await)
+    }
+
+    async fn answer(&self, item: &CancelItem, outcome: CancelOutcome) -> RunCanceled {
+        let code = match outcome {
+            CancelOutcome::NotFound => NOT_FOUND,
+            CancelOutcome::OtherOrg => BAD_REQUEST,
+            CancelOutcome::NotRunning => CONFLICT,
+            CancelOutcome::Canceled => {
+                self.wakeups.wake(Topic::Run(item.run_id));
+                ACCEPTED
+            }
+            CancelOutcome::Requested { recipient } => {
+                self.wakeups.wake(Topic::Recipient(recipient));
+                ACCEPTED
+            }
+            CancelOutcome::Elsewhere(run) => self.elsewhere(&run, &item.principal).await,
+        };
+        // The zero id of failed items is the contract's: clients go by position.
+        RunCanceled { code, run_id: if code == ACCEPTED { item.run_id } else { Uuid::nil() } }
+    }
+
+    /// The contract's checks in its order; the state arrives later, by the Satellite's uploads.
+    async fn elsewhere(&self, run: &RunRow, principal: &str) -> u16 {
+        if run.sat_id.is_none() || run.sat_org_id.is_none() {
+            return BAD_REQUEST;
+        }
+        if run.status != RunStatus::Running {
+            return CONFLICT;
+        }
+        let Some(connector) = &self.connector else { return CONFLICT };
+        match connector.cancel(run, principal).await {
+            Ok(()) => ACCEPTED,
+            Err(SendError::NotConnected) => CONFLICT,
+            Err(SendError::Refused(reason) | SendError::Ambiguous(reason)) => {
+                tracing::warn!(run.id = %run.id, reason, "a cancellation was not delivered");
+                FAILED
+            }
+        }
+    }
+}
+
+/// Whether the caller may act for the organisation, and its texts can be stored at all.
+fn is_allowed(principal: &Principal, item: &CancelItem) -> bool {
+    let storable = !item.org_id.contains('\0') && !item.principal.contains('\0');
+    storable && principal.may_act_for(&item.org_id)
+}
+
+fn request(item: &CancelItem) -> CancelRequest {
+    CancelRequest {
+        run_id: item.run_id,
+        org_id: item.org_id.clone(),
+        principal: item.principal.clone(),
+    }
+}

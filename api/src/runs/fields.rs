@@ -1,0 +1,235 @@
+//! Sparse fields of the lists: which there are, which are shown unasked, and how each is written.
+//! Members stand in alphabetical order, whatever the order of the request. Pure.
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use super::model::{RunHostRow, RunRow};
+use crate::events::model::timestamp;
+
+/// Every field of a run, in alphabetical order.
+pub const RUN_FIELDS: [&str; 13] = [
+    "correlation_id",
+    "created_at",
+    "id",
+    "labels",
+    "name",
+    "org_id",
+    "recipient",
+    "service",
+    "status",
+    "timeout",
+    "updated_at",
+    "url",
+    "web_console_url",
+];
+const RUN_DEFAULTS: [&str; 7] = ["id", "labels", "org_id", "recipient", "status", "timeout", "url"];
+
+/// Every field of a run host, in alphabetical order.
+pub const RUN_HOST_FIELDS: [&str; 6] = ["host", "inventory_id", "links", "run", "status", "stdout"];
+const RUN_HOST_DEFAULTS: [&str; 3] = ["host", "run", "status"];
+
+/// The fields that one answer shows, in alphabetical order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fields(Vec<&'static str>);
+
+/// A name that is no field.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("unknown field: {0}")]
+pub struct UnknownField(pub String);
+
+impl Fields {
+    /// Those of a list of runs, by the values of `fields[data]`, each a comma-separated list.
+    ///
+    /// # Errors
+    /// The first name that is no field of a run.
+    pub fn of_runs(given: &[String]) -> Result<Self, UnknownField> {
+        Self::select(&RUN_FIELDS, &RUN_DEFAULTS, given)
+    }
+
+    /// Those of a list of run hosts.
+    ///
+    /// # Errors
+    /// The first name that is no field of a run host.
+    pub fn of_run_hosts(given: &[String]) -> Result<Self, UnknownField> {
+        Self::select(&RUN_HOST_FIELDS, &RUN_HOST_DEFAULTS, given)
+    }
+
+    /// Whether a field is shown.
+    #[must_use]
+    pub fn shows(&self, name: &str) -> bool {
+        self.0.contains(&name)
+    }
+
+    fn select(
+        known: &[&'static str],
+        defaults: &[&'static str],
+        given: &[String],
+    ) -> Result<Self, UnknownField> {
+        if given.is_empty() {
+            return Ok(Self(defaults.to_vec()));
+        }
+        let names: Vec<&str> = given.iter().flat_map(|list| list.split(',')).collect();
+        if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+            return Err(UnknownField((*unknown).to_owned()));
+        }
+        Ok(Self(known.iter().copied().filter(|name| names.contains(name)).collect()))
+    }
+
+    /// A run with the selected fields; `now` decides whether it reads as expired.
+    #[must_use]
+    pub fn write_run(&self, run: &RunRow, now: OffsetDateTime) -> Value {
+        self.write(|name| match name {
+            "correlation_id" => Some(json!(run.correlation_id)),
+            "created_at" => Some(json!(timestamp(run.created_at))),
+            "id" => Some(json!(run.id)),
+            "labels" => Some(run.labels.clone()),
+            "name" => run.name.as_ref().map(|name| json!(name)),
+            "org_id" => Some(json!(run.org_id)),
+            "recipient" => Some(json!(run.recipient)),
+            "service" => Some(json!(run.service)),
+            "status" => Some(json!(run.status_at(now))),
+            "timeout" => Some(json!(run.timeout)),
+            "updated_at" => Some(json!(timestamp(run.updated_at))),
+            "url" => Some(json!(run.url)),
+            "web_console_url" => Some(json!(run.web_console_url.as_deref().unwrap_or_default())),
+            _ => None,
+        })
+    }
+
+    /// A run host with the selected fields. Its state is shown as stored (the contract infers
+    /// expiry for runs only).
+    #[must_use]
+    pub fn write_run_host(&self, host: RunHostRow) -> Value {
+        let RunHostRow { run_id, inventory_id, host, status, log, .. } = host;
+        let mut stdout = Some(log);
+        self.write(|name| match name {
+            "host" => Some(json!(host)),
+            "inventory_id" => inventory_id.map(|id| json!(id)),
+            "links" => Some(inventory_id.map_or_else(
+                || json!({}),
+                |id| json!({ "inventory_host": format!("/api/inventory/v1/hosts/{id}") }),
+            )),
+            "run" => Some(json!({ "id": run_id })),
+            "status" => Some(json!(status)),
+            // Moved, not copied: it may be large.
+            "stdout" => stdout.take().map(Value::String),
+            _ => None,
+        })
+    }
+
+    fn write(&self, mut value_of: impl FnMut(&str) -> Option<Value>) -> Value {
+        let mut object = Map::new();
+        for name in &self.0 {
+            if let Some(value) = value_of(name) {
+                object.insert((*name).to_owned(), value);
+            }
+        }
+        Value::Object(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dispatcher_wire::RunStatus;
+    use time::macros::datetime;
+    use uuid::{Uuid, uuid};
+
+    use super::*;
+
+    const ID: Uuid = uuid!("dd018b96-da04-4651-84d1-187fa5c23f6c");
+
+    fn run() -> RunRow {
+        RunRow {
+            id: ID,
+            org_id: "5318290".to_owned(),
+            recipient: ID,
+            correlation_id: Uuid::nil(),
+            url: "https://example.com/?a=1&b=<>".to_owned(),
+            labels: json!({"z": "1", "a": "2"}),
+            status: RunStatus::Running,
+            timeout: 60,
+            service: "tasks".to_owned(),
+            name: None,
+            web_console_url: None,
+            principal: None,
+            sat_id: None,
+            sat_org_id: None,
+            response_full: true,
+            created_at: datetime!(2026-08-01 10:00:00.120 UTC),
+            updated_at: datetime!(2026-08-01 10:00:00 UTC),
+        }
+    }
+
+    fn own(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn runs_show_the_contracts_defaults_in_alphabetical_order() {
+        let fields = Fields::of_runs(&[]).unwrap();
+        let text = fields.write_run(&run(), datetime!(2026-08-01 10:00:59 UTC)).to_string();
+        let expected = "{\"id\":\"dd018b96-da04-4651-84d1-187fa5c23f6c\",\
+            \"labels\":{\"z\":\"1\",\"a\":\"2\"},\"org_id\":\"5318290\",\
+            \"recipient\":\"dd018b96-da04-4651-84d1-187fa5c23f6c\",\"status\":\"running\",\
+            \"timeout\":60,\"url\":\"https://example.com/?a=1&b=<>\"}";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn asked_fields_are_a_union_and_absent_ones_follow_the_contract() {
+        let given = own(&["web_console_url,name", "updated_at,status", "created_at,status"]);
+        let fields = Fields::of_runs(&given).unwrap();
+        let shown = fields.write_run(&run(), datetime!(2026-08-01 10:01:00.120 UTC));
+        let expected = "{\"created_at\":\"2026-08-01T10:00:00.12Z\",\"status\":\"timeout\",\
+            \"updated_at\":\"2026-08-01T10:00:00Z\",\"web_console_url\":\"\"}";
+        assert_eq!(shown.to_string(), expected);
+        let null = RunRow { labels: Value::Null, ..run() };
+        let fields = Fields::of_runs(&own(&["labels"])).unwrap();
+        assert_eq!(fields.write_run(&null, null.created_at).to_string(), "{\"labels\":null}");
+    }
+
+    #[test]
+    fn every_field_is_written() {
+        let fields = Fields::of_runs(&own(&RUN_FIELDS)).unwrap();
+        let named = RunRow { name: Some("n".to_owned()), ..run() };
+        let Value::Object(written) = fields.write_run(&named, named.created_at) else { panic!() };
+        assert_eq!(written.keys().collect::<Vec<_>>(), RUN_FIELDS);
+    }
+
+    #[test]
+    fn unknown_and_empty_names_are_named() {
+        for (given, unknown) in
+            [("id,salad", "salad"), ("", ""), ("id,", ""), ("account", "account")]
+        {
+            let error = Fields::of_runs(&own(&[given])).unwrap_err();
+            assert_eq!(error.to_string(), format!("unknown field: {unknown}"));
+        }
+        assert!(Fields::of_run_hosts(&own(&["url"])).is_err());
+    }
+
+    #[test]
+    fn hosts_are_written_with_and_without_an_inventory_id() {
+        let host = |inventory_id| RunHostRow {
+            id: Uuid::nil(),
+            run_id: ID,
+            inventory_id,
+            host: "h".to_owned(),
+            status: RunStatus::Success,
+            log: String::new(),
+            created_at: datetime!(2026-08-01 10:00 UTC),
+            updated_at: datetime!(2026-08-01 10:00 UTC),
+        };
+        let defaults = Fields::of_run_hosts(&[]).unwrap().write_run_host(host(None));
+        let expected =
+            format!("{{\"host\":\"h\",\"run\":{{\"id\":\"{ID}\"}},\"status\":\"success\"}}");
+        assert_eq!(defaults.to_string(), expected);
+        let all = Fields::of_run_hosts(&own(&["stdout,links", "inventory_id"])).unwrap();
+        assert_eq!(all.write_run_host(host(None)).to_string(), "{\"links\":{},\"stdout\":\"\"}");
+        let expected = format!(
+            "{{\"inventory_id\":\"{ID}\",\
+             \"links\":{{\"inventory_host\":\"/api/inventory/v1/hosts/{ID}\"}},\"stdout\":\"\"}}"
+        );
+        assert_eq!(all.write_run_host(host(Some(ID))).to_string(), expected);
+    }
+}
