@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::{
-    bus::Wakeups, connector::Connector, keyring::Keyring, storage::Objects, store::Stores,
+    bus::Wakeups, connector::Connector, execution::Execution, keyring::Keyring, storage::Objects,
+    store::Stores,
 };
 
 /// What every part of one process shares.
@@ -18,6 +19,8 @@ pub struct App {
     pub wakeups: Wakeups,
     /// The shared secrets.
     pub keyring: Arc<Keyring>,
+    /// What workers may do.
+    pub execution: Arc<Execution>,
     /// The way to foreign hosts; `None` when off.
     pub connector: Option<Arc<dyn Connector>>,
 }

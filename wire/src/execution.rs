@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::RunStatus;
+
 /// The most that one request with events may carry, in bytes.
 pub const MAX_EVENTS_BYTES: usize = 1024 * 1024;
 /// The most that one event may take as JSON, in bytes; workers split longer output.
@@ -17,6 +19,16 @@ pub const FIRST_COUNTER_HEADER: &str = "dispatcher-first-counter";
 /// Header with the claim that a write is made under.
 pub const CLAIM_HEADER: &str = "dispatcher-claim";
 
+/// The longest that a worker may wait for the doorbell in one request, in seconds.
+pub const MAX_WAIT_SECONDS: u64 = 30;
+
+/// A worker waits for work or a cancellation.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct WaitRequest {
+    /// How long at most; more than [`MAX_WAIT_SECONDS`] counts as that.
+    pub wait_seconds: u64,
+}
+
 /// The answer to a worker that waits for work.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Doorbell {
@@ -24,6 +36,21 @@ pub struct Doorbell {
     pub work: bool,
     /// Runs of this worker that are to be ended.
     pub cancel: Vec<Uuid>,
+}
+
+/// A worker asks for its next run.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ClaimRequest {
+    /// Which process asks, for people who look; at most 255 bytes are kept.
+    #[serde(default)]
+    pub claimed_by: String,
+}
+
+/// The answer to a worker that asks for its next run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ClaimReply {
+    /// The run, if there is one.
+    pub run: Option<ClaimedRun>,
 }
 
 /// A run handed to a worker.
@@ -61,5 +88,25 @@ pub struct AppendReply {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct FinishRequest {
     /// How many records the run has.
+    pub next_counter: u64,
+}
+
+/// The answer to a finish.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FinishReply {
+    /// The state the run ended in, also where it was final before.
+    pub status: RunStatus,
+}
+
+/// The body of a 409 that says which record is expected (`error_code` is `gap`).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct GapProblem {
+    /// The same in words.
+    pub message: String,
+    /// Always `gap`.
+    pub error_code: String,
+    /// Quote this when asking for help.
+    pub request_id: String,
+    /// The number of the record the service expects next.
     pub next_counter: u64,
 }

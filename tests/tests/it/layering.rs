@@ -23,9 +23,10 @@ const DRIVERS: [&str; 7] = [
     "object_store",
 ];
 /// Files of pure rules beside `model.rs`.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "model.rs",
     "excerpt.rs",
+    "batch.rs",
     "outcome.rs",
     "policy.rs",
     "state.rs",

@@ -1,0 +1,169 @@
+//! Settings of execution: leases, limits on output, and the worker inside the process.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::source::{Source, Spec};
+
+const LEASE: Spec = Spec {
+    names: &["EXECUTION_LEASE"],
+    about: "Seconds without a sign of life after which a run that was claimed and not started may \
+            be claimed again.",
+    allowed: "10 to 3600",
+    secret: false,
+};
+const OUTPUT_MAX: Spec = Spec {
+    names: &["RUN_OUTPUT_MAX"],
+    about: "The most output that is stored for one run, in bytes; the rest is dropped.",
+    allowed: "65536 to 17179869184",
+    secret: false,
+};
+const HOST_LOG_MAX: Spec = Spec {
+    names: &["HOST_LOG_MAX"],
+    about: "The most that is written to the log of each host of a run, in bytes (head and tail).",
+    allowed: "1024 to 67108864",
+    secret: false,
+};
+const LOCAL_WORKER: Spec = Spec {
+    names: &["LOCAL_WORKER"],
+    about: "Whether this process executes runs itself, as a recipient of its own.",
+    allowed: "true or false",
+    secret: false,
+};
+const LOCAL_ORG: Spec = Spec {
+    names: &["LOCAL_ORG"],
+    about: "The organisation that owns the recipient inside this process.",
+    allowed: "1 to 10 characters",
+    secret: false,
+};
+const LOCAL_RECIPIENT: Spec = Spec {
+    names: &["LOCAL_RECIPIENT"],
+    about: "The address of the recipient inside this process; several processes on one database \
+            need one each.",
+    allowed: "a UUID",
+    secret: false,
+};
+const LOCAL_NAME: Spec = Spec {
+    names: &["LOCAL_NAME"],
+    about: "What people call the recipient inside this process.",
+    allowed: "1 to 255 characters",
+    secret: false,
+};
+
+/// The recipient inside the process where none is named: version 5 of `local.dispatcher` in the
+/// namespace of domain names, so that it is the same after every start.
+pub const DEFAULT_LOCAL_RECIPIENT: Uuid =
+    Uuid::from_u128(0xa20b_6ef2_92ba_519b_91b2_884b_9df7_7b61);
+/// The organisation that owns it where none is named.
+pub const DEFAULT_LOCAL_ORG: &str = "local";
+/// The most characters in the name of an organisation.
+const MAX_ORG: usize = 10;
+/// The most characters in the name of a recipient.
+const MAX_NAME: usize = 255;
+
+/// Leases and limits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ExecutionSettings {
+    /// How long a claim lasts without a sign of life.
+    pub lease: Duration,
+    /// The most output stored for one run, in bytes.
+    pub output_max: u64,
+    /// The most written to each host's log, in bytes.
+    pub host_log_max: usize,
+}
+
+impl Default for ExecutionSettings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(60),
+            output_max: 256 * 1024 * 1024,
+            host_log_max: 1024 * 1024,
+        }
+    }
+}
+
+impl ExecutionSettings {
+    /// Reads them.
+    pub fn read(source: &mut Source) -> Self {
+        let default = Self::default();
+        let lease = source.within(&LEASE, default.lease.as_secs(), 10..=3600);
+        Self {
+            lease: Duration::from_secs(lease),
+            output_max: source.within(&OUTPUT_MAX, default.output_max, 65_536..=17_179_869_184),
+            host_log_max: source.within(&HOST_LOG_MAX, default.host_log_max, 1024..=67_108_864),
+        }
+    }
+}
+
+/// The worker inside the process.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LocalSettings {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Who owns its recipient.
+    pub org_id: String,
+    /// Its recipient.
+    pub recipient: Uuid,
+    /// What people call it.
+    pub name: String,
+}
+
+impl LocalSettings {
+    /// Reads them; whether there is a local worker where nothing is said depends on the command.
+    pub fn read(source: &mut Source, enabled: bool) -> Self {
+        let enabled = source.parsed(&LOCAL_WORKER, enabled);
+        let org_id = source.parsed(&LOCAL_ORG, DEFAULT_LOCAL_ORG.to_owned());
+        if !fits(&org_id, MAX_ORG) {
+            source.reject(&LOCAL_ORG, &org_id);
+        }
+        let recipient = source.parsed(&LOCAL_RECIPIENT, DEFAULT_LOCAL_RECIPIENT);
+        let name = source.parsed(&LOCAL_NAME, "local".to_owned());
+        if !fits(&name, MAX_NAME) {
+            source.reject(&LOCAL_NAME, &name);
+        }
+        Self { enabled, org_id, recipient, name }
+    }
+}
+
+fn fits(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.chars().count()) && !text.contains('\0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(variables: &[(&str, &str)]) -> Source {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Source::new(variables.iter().map(own).collect())
+    }
+
+    #[test]
+    fn unset_settings_have_their_defaults() {
+        let mut source = source(&[]);
+        assert_eq!(ExecutionSettings::read(&mut source), ExecutionSettings::default());
+        let local = LocalSettings::read(&mut source, true);
+        assert!(local.enabled);
+        assert_eq!((local.org_id.as_str(), local.recipient), ("local", DEFAULT_LOCAL_RECIPIENT));
+        assert_eq!(local.recipient, Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"local.dispatcher"));
+        source.finish().unwrap();
+    }
+
+    #[test]
+    fn values_outside_their_range_stop_the_start() {
+        let mut source = source(&[
+            ("EXECUTION_LEASE", "5"),
+            ("RUN_OUTPUT_MAX", "1"),
+            ("HOST_LOG_MAX", "99999999999"),
+            ("LOCAL_ORG", "elevenchars"),
+            ("LOCAL_RECIPIENT", "localhost"),
+            ("LOCAL_WORKER", "yes"),
+        ]);
+        ExecutionSettings::read(&mut source);
+        LocalSettings::read(&mut source, false);
+        let error = source.finish().unwrap_err();
+        assert_eq!(error.0.len(), 6, "{error}");
+        assert!(error.to_string().contains("EXECUTION_LEASE=5"), "{error}");
+    }
+}

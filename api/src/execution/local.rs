@@ -1,0 +1,88 @@
+//! The worker inside the process: the worker library over the same logic that HTTP workers reach,
+//! without HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use dispatcher_wire::{
+    RunStatus,
+    event::RunnerEvent,
+    execution::{AppendReply, ClaimedRun, Doorbell},
+    inputs::RunInputs,
+};
+use dispatcher_worker::link::{EventSink, LinkError, RunSource};
+use uuid::Uuid;
+
+use super::{Execution, ExecutionError, model::Hold};
+
+/// The link of the worker inside the process.
+#[derive(Clone, Debug)]
+pub struct LocalLink {
+    execution: Arc<Execution>,
+    recipient: Uuid,
+    claimed_by: String,
+}
+
+impl LocalLink {
+    /// A link for this recipient.
+    #[must_use]
+    pub fn new(execution: Arc<Execution>, recipient: Uuid) -> Self {
+        let claimed_by = format!("local pid {}", std::process::id());
+        Self { execution, recipient, claimed_by }
+    }
+
+    const fn hold(&self, run_id: Uuid, claim: Uuid) -> Hold {
+        Hold { run_id, claim, recipient: self.recipient }
+    }
+}
+
+#[async_trait]
+impl RunSource for LocalLink {
+    async fn wait(&self, at_most: Duration) -> Result<Doorbell, LinkError> {
+        Ok(self.execution.wait(self.recipient, at_most).await?)
+    }
+
+    async fn claim(&self) -> Result<Option<ClaimedRun>, LinkError> {
+        Ok(self.execution.claim(self.recipient, &self.claimed_by).await?)
+    }
+
+    async fn inputs(&self, run_id: Uuid, claim: Uuid) -> Result<RunInputs, LinkError> {
+        Ok(self.execution.inputs(self.hold(run_id, claim)).await?)
+    }
+}
+
+#[async_trait]
+impl EventSink for LocalLink {
+    async fn append(
+        &self,
+        run_id: Uuid,
+        claim: Uuid,
+        first_counter: u64,
+        events: &[RunnerEvent],
+    ) -> Result<AppendReply, LinkError> {
+        let hold = self.hold(run_id, claim);
+        Ok(self.execution.append_events(hold, first_counter, events).await?)
+    }
+
+    async fn finish(
+        &self,
+        run_id: Uuid,
+        claim: Uuid,
+        next_counter: u64,
+    ) -> Result<RunStatus, LinkError> {
+        Ok(self.execution.finish(self.hold(run_id, claim), next_counter).await?)
+    }
+}
+
+impl From<ExecutionError> for LinkError {
+    fn from(error: ExecutionError) -> Self {
+        match error {
+            // Whether the database is down or confused, the worker can only try again.
+            ExecutionError::Store(error) => Self::Unavailable(error.to_string()),
+            ExecutionError::NotYours => Self::NotYours,
+            ExecutionError::Gap(next) => Self::Gap(next),
+            ExecutionError::Batch(error) => Self::Refused(error.to_string()),
+            ExecutionError::Inputs(error) => Self::Refused(error.to_string()),
+        }
+    }
+}
