@@ -23,57 +23,32 @@ pub const RUN_FIELDS: [&str; 13] = [
     "url",
     "web_console_url",
 ];
-const RUN_DEFAULTS: [&str; 7] = ["id", "labels", "org_id", "recipient", "status", "timeout", "url"];
+/// The fields of a run that are shown unasked.
+pub const RUN_DEFAULTS: [&str; 7] =
+    ["id", "labels", "org_id", "recipient", "status", "timeout", "url"];
 
 /// Every field of a run host, in alphabetical order.
 pub const RUN_HOST_FIELDS: [&str; 6] = ["host", "inventory_id", "links", "run", "status", "stdout"];
-const RUN_HOST_DEFAULTS: [&str; 3] = ["host", "run", "status"];
+/// The fields of a run host that are shown unasked.
+pub const RUN_HOST_DEFAULTS: [&str; 3] = ["host", "run", "status"];
 
 /// The fields that one answer shows, in alphabetical order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fields(Vec<&'static str>);
 
-/// A name that is no field.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("unknown field: {0}")]
-pub struct UnknownField(pub String);
-
 impl Fields {
-    /// Those of a list of runs, by the values of `fields[data]`, each a comma-separated list.
-    ///
-    /// # Errors
-    /// The first name that is no field of a run.
-    pub fn of_runs(given: &[String]) -> Result<Self, UnknownField> {
-        Self::select(&RUN_FIELDS, &RUN_DEFAULTS, given)
-    }
-
-    /// Those of a list of run hosts.
-    ///
-    /// # Errors
-    /// The first name that is no field of a run host.
-    pub fn of_run_hosts(given: &[String]) -> Result<Self, UnknownField> {
-        Self::select(&RUN_HOST_FIELDS, &RUN_HOST_DEFAULTS, given)
+    /// These fields, in whatever order they were asked for.
+    #[must_use]
+    pub fn new(mut names: Vec<&'static str>) -> Self {
+        names.sort_unstable();
+        names.dedup();
+        Self(names)
     }
 
     /// Whether a field is shown.
     #[must_use]
     pub fn shows(&self, name: &str) -> bool {
         self.0.contains(&name)
-    }
-
-    fn select(
-        known: &[&'static str],
-        defaults: &[&'static str],
-        given: &[String],
-    ) -> Result<Self, UnknownField> {
-        if given.is_empty() {
-            return Ok(Self(defaults.to_vec()));
-        }
-        let names: Vec<&str> = given.iter().flat_map(|list| list.split(',')).collect();
-        if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
-            return Err(UnknownField((*unknown).to_owned()));
-        }
-        Ok(Self(known.iter().copied().filter(|name| names.contains(name)).collect()))
     }
 
     /// A run with the selected fields; `now` decides whether it reads as expired.
@@ -161,13 +136,9 @@ mod tests {
         }
     }
 
-    fn own(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
     #[test]
     fn runs_show_the_contracts_defaults_in_alphabetical_order() {
-        let fields = Fields::of_runs(&[]).unwrap();
+        let fields = Fields::new(RUN_DEFAULTS.to_vec());
         let text = fields.write_run(&run(), datetime!(2026-08-01 10:00:59 UTC)).to_string();
         let expected = "{\"id\":\"dd018b96-da04-4651-84d1-187fa5c23f6c\",\
             \"labels\":{\"z\":\"1\",\"a\":\"2\"},\"org_id\":\"5318290\",\
@@ -178,34 +149,23 @@ mod tests {
 
     #[test]
     fn asked_fields_are_a_union_and_absent_ones_follow_the_contract() {
-        let given = own(&["web_console_url,name", "updated_at,status", "created_at,status"]);
-        let fields = Fields::of_runs(&given).unwrap();
+        let asked = ["web_console_url", "name", "updated_at", "status", "created_at", "status"];
+        let fields = Fields::new(asked.to_vec());
         let shown = fields.write_run(&run(), datetime!(2026-08-01 10:01:00.120 UTC));
         let expected = "{\"created_at\":\"2026-08-01T10:00:00.12Z\",\"status\":\"timeout\",\
             \"updated_at\":\"2026-08-01T10:00:00Z\",\"web_console_url\":\"\"}";
         assert_eq!(shown.to_string(), expected);
         let null = RunRow { labels: Value::Null, ..run() };
-        let fields = Fields::of_runs(&own(&["labels"])).unwrap();
+        let fields = Fields::new(vec!["labels"]);
         assert_eq!(fields.write_run(&null, null.created_at).to_string(), "{\"labels\":null}");
     }
 
     #[test]
     fn every_field_is_written() {
-        let fields = Fields::of_runs(&own(&RUN_FIELDS)).unwrap();
+        let fields = Fields::new(RUN_FIELDS.to_vec());
         let named = RunRow { name: Some("n".to_owned()), ..run() };
         let Value::Object(written) = fields.write_run(&named, named.created_at) else { panic!() };
         assert_eq!(written.keys().collect::<Vec<_>>(), RUN_FIELDS);
-    }
-
-    #[test]
-    fn unknown_and_empty_names_are_named() {
-        for (given, unknown) in
-            [("id,salad", "salad"), ("", ""), ("id,", ""), ("account", "account")]
-        {
-            let error = Fields::of_runs(&own(&[given])).unwrap_err();
-            assert_eq!(error.to_string(), format!("unknown field: {unknown}"));
-        }
-        assert!(Fields::of_run_hosts(&own(&["url"])).is_err());
     }
 
     #[test]
@@ -220,11 +180,11 @@ mod tests {
             created_at: datetime!(2026-08-01 10:00 UTC),
             updated_at: datetime!(2026-08-01 10:00 UTC),
         };
-        let defaults = Fields::of_run_hosts(&[]).unwrap().write_run_host(host(None));
+        let defaults = Fields::new(RUN_HOST_DEFAULTS.to_vec()).write_run_host(host(None));
         let expected =
             format!("{{\"host\":\"h\",\"run\":{{\"id\":\"{ID}\"}},\"status\":\"success\"}}");
         assert_eq!(defaults.to_string(), expected);
-        let all = Fields::of_run_hosts(&own(&["stdout,links", "inventory_id"])).unwrap();
+        let all = Fields::new(vec!["stdout", "links", "inventory_id"]);
         assert_eq!(all.write_run_host(host(None)).to_string(), "{\"links\":{},\"stdout\":\"\"}");
         let expected = format!(
             "{{\"inventory_id\":\"{ID}\",\

@@ -3,8 +3,11 @@
 pub mod cancel;
 pub mod dispatch;
 pub mod fields;
+pub mod hosts;
 pub mod idempotency;
 pub mod inputs;
+pub mod list;
+pub mod log;
 pub mod model;
 pub mod planning;
 pub mod policy;
