@@ -3,8 +3,17 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
-    bus::Wakeups, connector::Connector, execution::Execution, keyring::Keyring, storage::Objects,
+    auth::psk::PskTable,
+    bus::Wakeups,
+    config::Settings,
+    connector::Connector,
+    execution::Execution,
+    http::{lifecycle::Lifecycle, request_id::RequestIds},
+    keyring::Keyring,
+    storage::Objects,
     store::Stores,
 };
 
@@ -23,4 +32,14 @@ pub struct App {
     pub execution: Arc<Execution>,
     /// The way to foreign hosts; `None` when off.
     pub connector: Option<Arc<dyn Connector>>,
+    /// Every setting.
+    pub settings: Arc<Settings>,
+    /// The keys of services.
+    pub services: Arc<PskTable>,
+    /// Where the process is in its life.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Ids of requests.
+    pub request_ids: Arc<RequestIds>,
+    /// Cancelled when streams and loops are to end.
+    pub shutdown: CancellationToken,
 }

@@ -1,3 +1,6 @@
 //! Who calls, and what they may do: principals, ways in, permissions.
 
+pub mod identity;
 pub mod principal;
+pub mod psk;
+pub mod worker_key;

@@ -3,8 +3,116 @@
 //! Every setting is read through [`source::Source`], which knows its names, notes where its value
 //! came from and collects what is wrong, so that one start names every mistake.
 
+pub mod build;
 pub mod cleaner;
+pub mod connector;
+pub mod dispatch;
 pub mod execution;
+pub mod http;
+pub mod logging;
+pub mod meaningless;
+pub mod peers;
 pub mod playbooks;
+pub mod secrets;
 pub mod source;
+pub mod storage;
 pub mod uploads;
+pub mod values;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use source::{ConfigError, Effective, Source};
+
+/// Which form the process has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// Everything in one process, nothing to set.
+    Standalone,
+    /// One of many instances; what they share is named.
+    Serve,
+}
+
+/// What the command line decides in the standalone form.
+#[derive(Clone, Debug)]
+pub struct Standalone {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where others reach it, which is known once it listens.
+    pub url: String,
+}
+
+/// Every setting but the database's.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which form the process has.
+    pub form: Form,
+    /// HTTP.
+    pub http: http::HttpSettings,
+    /// Dispatches and runs.
+    pub dispatch: dispatch::DispatchSettings,
+    /// Secrets.
+    pub secrets: secrets::SecretSettings,
+    /// Foreign hosts.
+    pub connector: connector::ConnectorSettings,
+    /// Objects.
+    pub storage: storage::StorageSettings,
+    /// Uploads of foreign hosts.
+    pub uploads: uploads::UploadSettings,
+    /// Stored playbooks.
+    pub playbooks: playbooks::PlaybookSettings,
+    /// Work on runs.
+    pub execution: execution::ExecutionSettings,
+    /// The worker inside the process.
+    pub local: execution::LocalSettings,
+    /// The cleaner.
+    pub cleaner: cleaner::CleanerSettings,
+    /// Logs.
+    pub logging: logging::LogSettings,
+    /// The build.
+    pub build: build::BuildSettings,
+    /// Settings that are set and mean nothing here.
+    pub meaningless: Vec<String>,
+}
+
+impl Settings {
+    /// Reads every setting; `standalone` is what the command line decided in that form. Mistakes
+    /// are collected in the source, see [`Source::finish`].
+    pub fn read(source: &mut Source, standalone: Option<&Standalone>) -> Self {
+        let form = if standalone.is_some() { Form::Standalone } else { Form::Serve };
+        let own_url = standalone.map(|own| own.url.as_str());
+        let dispatch = dispatch::DispatchSettings::read(source, own_url);
+        Self {
+            form,
+            http: http::HttpSettings::read(source, form, standalone.map(|own| own.listen)),
+            uploads: uploads::UploadSettings::read(source, &dispatch.public_url),
+            dispatch,
+            secrets: secrets::SecretSettings::read(source, form),
+            connector: connector::ConnectorSettings::read(source),
+            storage: standalone.map_or_else(
+                || storage::StorageSettings::read(source),
+                |own| storage::StorageSettings::inside(&own.data_dir),
+            ),
+            playbooks: playbooks::PlaybookSettings::read(source),
+            execution: execution::ExecutionSettings::read(source),
+            local: execution::LocalSettings::read(source, form == Form::Standalone),
+            cleaner: cleaner::CleanerSettings::read(source),
+            logging: logging::LogSettings::read(source, form),
+            build: build::BuildSettings::read(source),
+            meaningless: meaningless::found(source),
+        }
+    }
+
+    /// Reads and checks every setting.
+    ///
+    /// # Errors
+    /// When anything is wrong, all of it.
+    pub fn checked(
+        mut source: Source,
+        standalone: Option<&Standalone>,
+    ) -> Result<(Self, Vec<Effective>), ConfigError> {
+        let settings = Self::read(&mut source, standalone);
+        Ok((settings, source.finish()?))
+    }
+}

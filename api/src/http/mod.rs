@@ -1,3 +1,14 @@
 //! HTTP: the one page of routes, extractors, errors, pagination, filters.
 
+pub mod extract;
+pub mod health;
+pub mod json;
+pub mod layers;
+pub mod lifecycle;
+pub mod links;
+pub mod peer;
 pub mod problem;
+pub mod query;
+pub mod request_id;
+pub mod router;
+pub mod schema;

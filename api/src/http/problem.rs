@@ -5,12 +5,12 @@
 //! as a bare 500 or 503: its text is for the log, not for the caller.
 
 use axum::{
-    Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
+use super::json::JsonReply;
 use crate::store::StoreError;
 
 tokio::task_local! {
@@ -41,6 +41,12 @@ impl Problem {
     /// 400 on a contract route.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::Contract(StatusCode::BAD_REQUEST, message.into())
+    }
+
+    /// 413: the body is larger than ordinary requests may carry.
+    #[must_use]
+    pub fn too_large() -> Self {
+        Self::Contract(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large".to_owned())
     }
 
     /// An error on one of our own routes.
@@ -78,12 +84,12 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         match self {
             Self::Contract(status, message) => {
-                (status, Json(json!({ "message": message }))).into_response()
+                JsonReply(status, json!({ "message": message })).into_response()
             }
             Self::Ours(status, code, message) => {
                 let id = request_id();
                 let body = json!({ "message": message, "error_code": code, "request_id": id });
-                let mut response = (status, Json(body)).into_response();
+                let mut response = JsonReply(status, body).into_response();
                 if status == StatusCode::SERVICE_UNAVAILABLE {
                     let value = HeaderValue::from_static("1");
                     response.headers_mut().insert(header::RETRY_AFTER, value);

@@ -1,0 +1,183 @@
+//! Listeners, limits of HTTP, draining.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    Form,
+    peers::TrustedPeers,
+    source::{Source, Spec},
+    values::{ByteSize, ListenAddress, ListenList, Seconds},
+};
+
+const LISTEN: Spec = Spec {
+    names: &["LISTEN"],
+    about: "Where the service listens, a comma list; without it, WEB_PORT on every address.",
+    allowed: "tcp:<address>:<port> and unix:<absolute path>, separated by commas",
+    secret: false,
+};
+const WEB_PORT: Spec = Spec {
+    names: &["WEB_PORT", "API_PORT"],
+    about: "The port to listen on where LISTEN is not set.",
+    allowed: "0 to 65535 (0: any)",
+    secret: false,
+};
+const METRICS_PORT: Spec = Spec {
+    names: &["METRICS_PORT"],
+    about: "The port of /metrics, /live and /ready.",
+    allowed: "0 to 65535 (0: any)",
+    secret: false,
+};
+const METRICS_PATH: Spec = Spec {
+    names: &["METRICS_PATH"],
+    about: "The path of the metrics.",
+    allowed: "a path that starts with /",
+    secret: false,
+};
+const MAX_BODY: Spec = Spec {
+    names: &["HTTP_MAX_BODY_SIZE"],
+    about: "The largest body of a request, except uploads, events and playbooks.",
+    allowed: "1B to 100MB, such as 512KB (decimal) or 1MiB",
+    secret: false,
+};
+const IDENTITY_FROM: Spec = Spec {
+    names: &["IDENTITY_HEADER_FROM"],
+    about: "Peers whose x-rh-identity header is believed; from all others it is dropped.",
+    allowed: "networks such as 10.0.0.0/8, unix, loopback, separated by commas",
+    secret: false,
+};
+const HEADER_TIMEOUT: Spec = Spec {
+    names: &["HTTP_HEADER_TIMEOUT"],
+    about: "Seconds within which the head of a request must have arrived.",
+    allowed: "1 to 3600",
+    secret: false,
+};
+const REQUEST_TIMEOUT: Spec = Spec {
+    names: &["HTTP_REQUEST_TIMEOUT"],
+    about: "Seconds within which a request must be answered; transfers and streams have longer.",
+    allowed: "1 to 3600",
+    secret: false,
+};
+const TRANSFER_TIMEOUT: Spec = Spec {
+    names: &["HTTP_TRANSFER_TIMEOUT"],
+    about: "Seconds within which an upload or a stored playbook must have been received.",
+    allowed: "1 to 86400",
+    secret: false,
+};
+const MAX_HEADERS: Spec = Spec {
+    names: &["HTTP_MAX_HEADER_SIZE"],
+    about: "The most bytes that the head of a request may take.",
+    allowed: "8KiB to 1MiB",
+    secret: false,
+};
+const MAX_CONNECTIONS: Spec = Spec {
+    names: &["HTTP_MAX_CONNECTIONS"],
+    about: "Connections served at a time; more wait to be accepted.",
+    allowed: "1 to 1000000",
+    secret: false,
+};
+const DRAIN_DELAY: Spec = Spec {
+    names: &["DRAIN_DELAY"],
+    about: "Seconds after SIGTERM in which health fails and requests are still taken.",
+    allowed: "0 to 3600",
+    secret: false,
+};
+const GRACEFUL_TIMEOUT: Spec = Spec {
+    names: &["GRACEFUL_TIMEOUT"],
+    about: "Seconds for requests under way to end, after no more are taken.",
+    allowed: "0 to 3600",
+    secret: false,
+};
+
+/// Everything about HTTP that is not one route's own.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Where the service listens.
+    pub listen: Vec<ListenAddress>,
+    /// Where metrics and probes are.
+    pub metrics: SocketAddr,
+    /// The path of the metrics.
+    pub metrics_path: String,
+    /// The largest ordinary body, in bytes.
+    pub max_body: usize,
+    /// Whose identity header is believed.
+    pub identity_from: TrustedPeers,
+    /// Whether only requests to loopback host names are answered.
+    pub loopback_hosts_only: bool,
+    /// For the head of a request.
+    pub header_timeout: Duration,
+    /// For ordinary requests.
+    pub request_timeout: Duration,
+    /// For requests that carry files.
+    pub transfer_timeout: Duration,
+    /// The most bytes of a head.
+    pub max_header_size: usize,
+    /// The most connections.
+    pub max_connections: usize,
+    /// Between the signal and the end of accepting.
+    pub drain_delay: Duration,
+    /// For requests under way.
+    pub graceful_timeout: Duration,
+}
+
+impl HttpSettings {
+    /// Reads them. Standalone listens on loopback at its own address and drains at once.
+    pub fn read(source: &mut Source, form: Form, own_listen: Option<SocketAddr>) -> Self {
+        let standalone = form == Form::Standalone;
+        let any = if standalone { [127, 0, 0, 1] } else { [0, 0, 0, 0] };
+        let delay = if standalone { 0 } else { 5 };
+        let metrics_port = source.parsed(&METRICS_PORT, if standalone { 0 } else { 9001 });
+        Self {
+            listen: listen(source, own_listen),
+            metrics: SocketAddr::from((any, metrics_port)),
+            metrics_path: metrics_path(source),
+            max_body: size(source, &MAX_BODY, 512_000, 1..=100_000_000),
+            identity_from: source.parsed(&IDENTITY_FROM, TrustedPeers::default()),
+            loopback_hosts_only: standalone,
+            header_timeout: seconds(source, &HEADER_TIMEOUT, 10, 1..=3600),
+            request_timeout: seconds(source, &REQUEST_TIMEOUT, 60, 1..=3600),
+            transfer_timeout: seconds(source, &TRANSFER_TIMEOUT, 600, 1..=86_400),
+            max_header_size: size(source, &MAX_HEADERS, 64 * 1024, 8192..=1 << 20),
+            max_connections: source.within(&MAX_CONNECTIONS, 10_000, 1..=1_000_000),
+            drain_delay: seconds(source, &DRAIN_DELAY, delay, 0..=3600),
+            graceful_timeout: seconds(source, &GRACEFUL_TIMEOUT, 30, 0..=3600),
+        }
+    }
+}
+
+fn listen(source: &mut Source, own: Option<SocketAddr>) -> Vec<ListenAddress> {
+    if let Some(own) = own {
+        return vec![ListenAddress::Tcp(own)];
+    }
+    let port = source.parsed(&WEB_PORT, 8000_u16);
+    let default = ListenAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], port)));
+    source.parsed(&LISTEN, ListenList(vec![default])).0
+}
+
+fn metrics_path(source: &mut Source) -> String {
+    let path = source.parsed(&METRICS_PATH, "/metrics".to_owned());
+    let reserved = ["/", "/live", "/ready"].contains(&path.as_str());
+    if !path.starts_with('/') || reserved || path.contains(['{', '}', '*', ':']) {
+        source.reject(&METRICS_PATH, &path);
+    }
+    path
+}
+
+fn seconds(
+    source: &mut Source,
+    spec: &Spec,
+    default: u64,
+    allowed: std::ops::RangeInclusive<u64>,
+) -> Duration {
+    let [least, default, most] = [*allowed.start(), default, *allowed.end()].map(Seconds::whole);
+    source.within(spec, default, least..=most).0
+}
+
+fn size(
+    source: &mut Source,
+    spec: &Spec,
+    default: u64,
+    allowed: std::ops::RangeInclusive<u64>,
+) -> usize {
+    let allowed = ByteSize(*allowed.start())..=ByteSize(*allowed.end());
+    usize::try_from(source.within(spec, ByteSize(default), allowed).0).unwrap_or(usize::MAX)
+}

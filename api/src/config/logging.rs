@@ -1,0 +1,110 @@
+//! What is logged, and how it looks.
+
+use std::{fmt, str::FromStr};
+
+use super::{
+    Form,
+    source::{Source, Spec},
+};
+
+const LEVEL: Spec = Spec {
+    names: &["LOG_LEVEL"],
+    about: "The least severe level that is logged.",
+    allowed: "error, warn, info, debug or trace",
+    secret: false,
+};
+const FORMAT: Spec = Spec {
+    names: &["LOG_FORMAT"],
+    about: "How a line of the log looks.",
+    allowed: "json or text",
+    secret: false,
+};
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For machines.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The least severe level that is logged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogLevel {
+    /// Failures.
+    Error,
+    /// Things to look at.
+    Warn,
+    /// What happens.
+    Info,
+    /// How it happens.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    const NAMES: [(&str, Self); 6] = [
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("warning", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+impl FromStr for LogLevel {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let text = text.to_ascii_lowercase();
+        Self::NAMES.iter().find(|(name, _)| *name == text).map(|(_, level)| *level).ok_or(())
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMES.iter().find(|(_, level)| level == self).map(|(name, _)| *name);
+        f.write_str(name.unwrap_or_default())
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Json { "json" } else { "text" })
+    }
+}
+
+/// What is logged, and how it looks.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSettings {
+    /// The least severe level.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+impl LogSettings {
+    /// Reads them.
+    pub fn read(source: &mut Source, form: Form) -> Self {
+        let format = if form == Form::Standalone { LogFormat::Text } else { LogFormat::Json };
+        Self {
+            level: source.parsed(&LEVEL, LogLevel::Info),
+            format: source.parsed(&FORMAT, format),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The shared secret keys and the keys of services. Values never leave this type by `Debug`.
+
+use secrecy::SecretString;
+
+use super::{
+    Form,
+    source::{Source, Spec},
+};
+
+const SECRET_KEYS: Spec = Spec {
+    names: &["DISPATCHER_SECRET_KEYS"],
+    about: "The secrets that all instances share; the first makes, all check.",
+    allowed: "<key id>:<base64 of 32 bytes or more>, separated by commas",
+    secret: true,
+};
+/// What the variables with keys of services begin with.
+const PSK_PREFIX: &str = "PSK_AUTH_";
+
+/// The key of a service.
+#[derive(Clone, Debug)]
+pub struct ServiceKey {
+    /// The service's name: what follows the prefix, in lower case.
+    pub service: String,
+    /// The key.
+    pub key: SecretString,
+    /// The only organisation it may act for; `None`: every one.
+    pub org_id: Option<String>,
+}
+
+/// Every secret of the settings.
+#[derive(Clone, Debug)]
+pub struct SecretSettings {
+    /// Unparsed.
+    pub secret_keys: Option<SecretString>,
+    /// By name.
+    pub services: Vec<ServiceKey>,
+}
+
+impl SecretSettings {
+    /// Reads them. Standalone makes its own where none are given.
+    pub fn read(source: &mut Source, form: Form) -> Self {
+        let secret_keys = source.text(&SECRET_KEYS).map(SecretString::from);
+        if secret_keys.is_none() && form == Form::Serve {
+            source.error(
+                "DISPATCHER_SECRET_KEYS is required: <key id>:<base64 of 32 random bytes>, \
+                 the same on every instance",
+            );
+        }
+        let services = source.with_prefix(PSK_PREFIX).into_iter().filter_map(service_key).collect();
+        Self { secret_keys, services }
+    }
+}
+
+fn service_key((name, key): (String, String)) -> Option<ServiceKey> {
+    let named = !name.is_empty() && !key.is_empty();
+    named.then(|| ServiceKey { service: name.to_lowercase(), key: key.into(), org_id: None })
+}

@@ -1,0 +1,155 @@
+//! The forms that values of settings take: sizes, durations, addresses to listen on.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+/// A number of bytes: `512KB` (decimal), `1MiB`, `4096`.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ByteSize(pub u64);
+
+/// Units and what they stand for, the largest first, as `Display` needs it.
+const UNITS: [(&str, u64); 7] = [
+    ("GIB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MIB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KIB", 1 << 10),
+    ("KB", 1_000),
+    ("B", 1),
+];
+
+impl FromStr for ByteSize {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let unit = match unit.trim().to_ascii_uppercase().as_str() {
+            "" | "B" => "B".to_owned(),
+            short @ ("K" | "M" | "G") => format!("{short}B"),
+            long => long.to_owned(),
+        };
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(())?;
+        let number: u64 = number.parse().map_err(drop)?;
+        number.checked_mul(*factor).map(Self).ok_or(())
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = UNITS.iter().find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor));
+        let (name, factor) = exact.copied().unwrap_or(("B", 1));
+        let name = name.replace('I', "i");
+        write!(f, "{}{}", self.0 / factor, if name == "B" { "" } else { &name })
+    }
+}
+
+/// A time span in seconds, with a fraction where it matters: `30`, `0.5`.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Seconds(pub Duration);
+
+impl Seconds {
+    /// A whole number of them.
+    #[must_use]
+    pub const fn whole(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl FromStr for Seconds {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let seconds: f64 = text.trim_end_matches('s').parse().map_err(drop)?;
+        Duration::try_from_secs_f64(seconds).map(Self).map_err(drop)
+    }
+}
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_secs_f64())
+    }
+}
+
+/// Where the service listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ListenAddress {
+    /// `tcp:<address>:<port>`.
+    Tcp(SocketAddr),
+    /// `unix:<path>`.
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenAddress {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(()) };
+        }
+        let address = text.strip_prefix("tcp:").unwrap_or(text);
+        address.parse().map(Self::Tcp).map_err(drop)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A comma list of addresses to listen on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListenList(pub Vec<ListenAddress>);
+
+impl FromStr for ListenList {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let list: Result<Vec<_>, ()> = text.split(',').map(|entry| entry.trim().parse()).collect();
+        list.map(Self)
+    }
+}
+
+impl fmt::Display for ListenList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&all.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_unless_they_say_otherwise() {
+        for (text, bytes) in
+            [("512KB", 512_000), ("512K", 512_000), ("1MiB", 1 << 20), ("7", 7), ("0", 0)]
+        {
+            let size: ByteSize = text.parse().unwrap();
+            assert_eq!(size.0, bytes);
+            assert_eq!(size.to_string().parse::<ByteSize>().unwrap(), size);
+        }
+        for bad in ["", "KB", "-1", "1.5MB", "1XB", "99999999999GB"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_round_trip() {
+        let list: ListenList = "tcp:127.0.0.1:0, unix:/run/x.sock,[::1]:80".parse().unwrap();
+        assert_eq!(list.to_string(), "tcp:127.0.0.1:0,unix:/run/x.sock,tcp:[::1]:80");
+        for bad in ["", "tcp:localhost:80", "unix:relative", "80", "tcp:1.2.3.4:80,"] {
+            assert!(bad.parse::<ListenList>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction_and_are_never_negative() {
+        assert_eq!("0.5".parse::<Seconds>().unwrap().0, Duration::from_millis(500));
+        assert!("-1".parse::<Seconds>().is_err() && "x".parse::<Seconds>().is_err());
+    }
+}

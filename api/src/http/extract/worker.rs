@@ -1,0 +1,46 @@
+//! A worker that calls with its own key, which is bound to its recipient.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
+
+use super::authorization;
+use crate::{
+    app::App,
+    auth::{principal::WorkerPrincipal, worker_key},
+    http::problem::Problem,
+};
+
+/// An authenticated worker.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Worker(
+    /// Its recipient and organisation.
+    pub WorkerPrincipal,
+);
+
+impl FromRequestParts<App> for Worker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let header = authorization(&parts.headers).unwrap_or_default();
+        let (recipient, key) = worker_key::presented(header).ok_or_else(missing)?;
+        let found = app.stores.recipients.find(&[recipient]).await?.remove(&recipient);
+        let stored = found.as_ref().and_then(|recipient| recipient.key_digest.as_deref());
+        if !worker_key::matches(&app.keyring, key, stored) {
+            return Err(unknown());
+        }
+        let org_id = found.map(|recipient| recipient.org_id).ok_or_else(unknown)?;
+        Ok(Self(WorkerPrincipal { recipient, org_id }))
+    }
+}
+
+fn missing() -> Problem {
+    let message = "a worker's key is needed: Authorization: Bearer dwk_<recipient>_<secret>";
+    Problem::ours(StatusCode::UNAUTHORIZED, "worker_key_required", message)
+}
+
+fn unknown() -> Problem {
+    let message = "this worker's key is not known; register the recipient again";
+    Problem::ours(StatusCode::UNAUTHORIZED, "worker_key_unknown", message)
+}

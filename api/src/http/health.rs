@@ -1,0 +1,63 @@
+//! Probes and versions.
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::json::JsonReply;
+use crate::app::App;
+
+/// `GET /health/live`: the process runs.
+pub async fn live() -> Response {
+    JsonReply(StatusCode::OK, json!({ "status": "live" })).into_response()
+}
+
+/// `GET /health/ready`: whether requests should come here, and what is missing.
+pub async fn ready(State(app): State<App>) -> Response {
+    let missing = missing(&app).await;
+    if missing.is_empty() {
+        return JsonReply(StatusCode::OK, json!({ "status": "ready" })).into_response();
+    }
+    let missing: Vec<_> =
+        missing.iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
+    let body = json!({ "status": "not_ready", "missing": missing });
+    JsonReply(StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+}
+
+/// `HEAD` and `GET /api/v1/`: name and version, for load balancers; fails while draining.
+pub async fn root(State(app): State<App>) -> Response {
+    let draining = app.lifecycle.is_draining();
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let body = json!({ "name": "dispatcher-api", "version": env!("CARGO_PKG_VERSION") });
+    JsonReply(status, body).into_response()
+}
+
+/// `GET /internal/version`: the commit of the build, as a bare JSON string.
+pub async fn version(State(app): State<App>) -> Response {
+    JsonReply(StatusCode::OK, &app.settings.build.commit).into_response()
+}
+
+/// The contract's probe: 200 without a body, or 503 with the reason as text.
+pub async fn probe(State(app): State<App>) -> Response {
+    let missing = missing(&app).await;
+    if missing.is_empty() {
+        return StatusCode::OK.into_response();
+    }
+    let lines: Vec<String> =
+        missing.iter().map(|(name, reason)| format!("{name}: {reason}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines.concat()).into_response()
+}
+
+async fn missing(app: &App) -> Vec<(&'static str, String)> {
+    let mut missing = Vec::new();
+    if app.lifecycle.is_draining() {
+        missing.push(("instance", "it is draining and about to end".to_owned()));
+    }
+    if let Err(error) = app.stores.upkeep.ping().await {
+        missing.push(("database", error.to_string()));
+    }
+    missing
+}

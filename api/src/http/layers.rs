@@ -1,0 +1,170 @@
+//! What surrounds every handler, from outside: metrics, request ids and the access log, panics,
+//! host names, the identity header. And what surrounds groups: time and size limits.
+
+use std::{panic::AssertUnwindSafe, time::Duration, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, StatusCode, Version, header, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt as _;
+use uuid::Uuid;
+
+use super::{
+    extract::IDENTITY_HEADER,
+    peer::Peer,
+    problem::{self, Problem},
+    request_id,
+};
+use crate::app::App;
+
+/// Counts and times requests under the pattern of their route.
+pub async fn measure(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().as_str().to_owned();
+    let handler = pattern(&request);
+    let response = next.run(request).await;
+    let status = format!("{}xx", response.status().as_u16() / 100);
+    let seconds = started.elapsed().as_secs_f64();
+    metrics::histogram!(
+        "echo_http_request_duration_seconds",
+        "method" => method.clone(), "handler" => handler.clone()
+    )
+    .record(seconds);
+    metrics::counter!(
+        "echo_http_requests_total",
+        "status" => status, "method" => method, "handler" => handler
+    )
+    .increment(1);
+    response
+}
+
+fn pattern(request: &Request) -> String {
+    let matched = request.extensions().get::<MatchedPath>();
+    matched.map_or_else(|| "/not-found".to_owned(), |path| path.as_str().to_owned())
+}
+
+/// Gives the request its ids, and notes it in the access log: never its query, which may carry
+/// tokens.
+pub async fn identify(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = app.request_ids.of(request.headers());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let peer = request.extensions().get::<Peer>().copied();
+    let mut response = problem::REQUEST_ID.scope(id.clone(), next.run(request)).await;
+    let internal = Uuid::new_v4().to_string();
+    tracing::info!(
+        request_id = id,
+        internal_request_id = internal,
+        %method,
+        path,
+        peer = peer.map(|peer| peer.to_string()),
+        status = response.status().as_u16(),
+        seconds = started.elapsed().as_secs_f64(),
+        "request"
+    );
+    for (name, id) in [(request_id::REQUEST_ID, id), (request_id::INTERNAL_REQUEST_ID, internal)] {
+        if let Some(value) = request_id::header(&id) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// Turns a panic into a 500.
+pub async fn catch_panic(request: Request, next: Next) -> Response {
+    let caught = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    caught.unwrap_or_else(|_| {
+        Problem::internal("a handler panicked", &"see the panic above").into_response()
+    })
+}
+
+/// While draining, tells clients not to use the connection again.
+pub async fn end_connections(State(app): State<App>, request: Request, next: Next) -> Response {
+    let version = request.version();
+    let mut response = next.run(request).await;
+    if app.lifecycle.is_draining() && version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Standalone answers only to loopback names, so that no web page can reach it by a name that it
+/// has pointed at this machine.
+pub async fn only_loopback_hosts(State(app): State<App>, request: Request, next: Next) -> Response {
+    if app.settings.http.loopback_hosts_only && !names_loopback(&request) {
+        let message = "this service answers only to loopback names: localhost, 127.0.0.1, [::1]";
+        let status = StatusCode::MISDIRECTED_REQUEST;
+        return Problem::ours(status, "host_not_loopback", message).into_response();
+    }
+    next.run(request).await
+}
+
+fn names_loopback(request: &Request) -> bool {
+    let header = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    let from_header = header.and_then(|value| value.parse::<Authority>().ok());
+    let authority = request.uri().authority().cloned().or(from_header);
+    authority.is_some_and(|authority| is_loopback(authority.host()))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse::<std::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Drops the identity header of everybody who may not speak for others, before anyone reads it.
+pub async fn distrust(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>();
+    let trusted = peer.is_some_and(|peer| peer.is_trusted(&app.settings.http.identity_from));
+    if !trusted {
+        request.headers_mut().remove(IDENTITY_HEADER);
+    }
+    next.run(request).await
+}
+
+/// Refuses bodies that announce more than ordinary requests may carry.
+pub async fn limit_body(State(app): State<App>, request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let most = u64::try_from(app.settings.http.max_body).unwrap_or(u64::MAX);
+    if length.is_some_and(|length| length > most) {
+        return Problem::too_large().into_response();
+    }
+    next.run(request).await
+}
+
+/// Ends requests that take longer than ordinary ones may.
+pub async fn limit_time(State(app): State<App>, request: Request, next: Next) -> Response {
+    in_time(app.settings.http.request_timeout, request, next).await
+}
+
+/// Ends requests that take longer than transfers may.
+pub async fn limit_transfer_time(State(app): State<App>, request: Request, next: Next) -> Response {
+    in_time(app.settings.http.transfer_timeout, request, next).await
+}
+
+async fn in_time(at_most: Duration, request: Request, next: Next) -> Response {
+    tokio::time::timeout(at_most, next.run(request)).await.unwrap_or_else(|_| {
+        let message = format!("no answer within {} s; try again", at_most.as_secs());
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Problem::ours(status, "request_timeout", message).into_response()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        for own in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "[::1]"] {
+            assert!(is_loopback(own), "{own}");
+        }
+        for other in ["example.com", "localhost.example.com", "10.0.0.1", "0.0.0.0", "[::2]", ""] {
+            assert!(!is_loopback(other), "{other}");
+        }
+    }
+}

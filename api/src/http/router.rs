@@ -1,0 +1,104 @@
+//! The one page of routes, by who calls them.
+//!
+//! Nothing but the list, and the limits of each group; handlers live with their capability.
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts as _, Request, State},
+    http::StatusCode,
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use super::{extract::OrgCaller, health, layers, problem::Problem};
+use crate::app::App;
+
+/// Everything under here is answered to organisations, by key or identity.
+pub const PUBLIC: &str = "/api/playbook-dispatcher/";
+/// Everything under here is answered to services.
+const INTERNAL: &str = "/internal/";
+
+/// Every route of the service.
+pub fn router(app: &App) -> Router {
+    let ordinary = Router::new()
+        .merge(services())
+        .merge(organisations())
+        .layer(DefaultBodyLimit::max(app.settings.http.max_body))
+        .layer(from_fn_with_state(app.clone(), layers::limit_body))
+        .layer(from_fn_with_state(app.clone(), layers::limit_time));
+    let transfers = Router::new()
+        .merge(workers())
+        .merge(files())
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(app.clone(), layers::limit_transfer_time));
+    let all = ordinary
+        .merge(transfers)
+        .merge(probes())
+        .fallback(unmatched)
+        .method_not_allowed_fallback(wrong_method);
+    surround(all, app).with_state(app.clone())
+}
+
+/// Routes of services: the contract's internal ones.
+fn services() -> Router<App> {
+    Router::new().route("/internal/version", get(health::version))
+}
+
+/// Routes of organisations: what people and services read and change.
+fn organisations() -> Router<App> {
+    Router::new()
+}
+
+/// Routes of workers: they hold a request open, or send up to
+/// [`dispatcher_wire::execution::MAX_EVENTS_BYTES`].
+fn workers() -> Router<App> {
+    Router::new()
+}
+
+/// Routes that carry files, each with its own limit of size.
+fn files() -> Router<App> {
+    Router::new()
+}
+
+/// Routes of load balancers and supervisors.
+fn probes() -> Router<App> {
+    Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/api/v1/", get(health::root))
+}
+
+/// What surrounds every route; the last layer is the outermost.
+fn surround(router: Router<App>, app: &App) -> Router<App> {
+    router
+        .layer(from_fn_with_state(app.clone(), layers::distrust))
+        .layer(from_fn_with_state(app.clone(), layers::only_loopback_hosts))
+        .layer(from_fn(layers::catch_panic))
+        .layer(from_fn_with_state(app.clone(), layers::end_connections))
+        .layer(from_fn_with_state(app.clone(), layers::identify))
+        .layer(from_fn(layers::measure))
+}
+
+async fn unmatched(State(app): State<App>, request: Request) -> Response {
+    not_there(&app, request, "no matching operation was found").await
+}
+
+async fn wrong_method(State(app): State<App>, request: Request) -> Response {
+    not_there(&app, request, "method not allowed").await
+}
+
+/// The contract's 404, which it also gives for a wrong method; under the public path only to those
+/// who have said who they are.
+async fn not_there(app: &App, request: Request, message: &str) -> Response {
+    let path = request.uri().path();
+    let (internal, public) = (path.starts_with(INTERNAL), path.starts_with(PUBLIC));
+    if public {
+        let (mut parts, _) = request.into_parts();
+        if let Err(problem) = OrgCaller::from_request_parts(&mut parts, app).await {
+            return problem.into_response();
+        }
+    }
+    let message = if internal || public { message } else { "Not Found" };
+    Problem::Contract(StatusCode::NOT_FOUND, message.to_owned()).into_response()
+}

@@ -1,0 +1,192 @@
+//! The bodies of the contract routes: their schemas, and the checks of ours that go beyond them.
+
+use std::collections::BTreeSet;
+
+use dispatcher_wire::{
+    dispatch::{CancelItem, DispatchItem, RecipientWithOrg},
+    inputs::{MAX_INPUTS_BYTES, RunInputs},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{Format, Schema, Violation, text::no_nul};
+
+/// Ansible's `-v` may be given this often.
+const MAX_VERBOSITY: u8 = 5;
+/// The most items of a dispatch or cancel request.
+const MAX_ITEMS: usize = 50;
+/// The longest timeout of a run, in seconds (a week).
+const MAX_TIMEOUT: i64 = 604_800;
+/// The timeout of a run that names none, in seconds.
+const DEFAULT_TIMEOUT: i64 = 3_600;
+
+const UUID: Schema = Schema::String { min: 0, max: None, format: Some(Format::Uuid) };
+const URL: Schema = Schema::String { min: 0, max: None, format: Some(Format::Url) };
+const ORG_ID: Schema = Schema::String { min: 1, max: Some(10), format: None };
+const NOT_EMPTY: Schema = Schema::String { min: 1, max: None, format: None };
+
+static HOST: Schema = Schema::Object {
+    properties: &[
+        ("ansible_host", NOT_EMPTY),
+        ("inventory_id", UUID),
+        ("subscription_manager_id", UUID),
+    ],
+    required: &[],
+};
+
+static DISPATCH_ITEM: Schema = Schema::Object {
+    properties: &[
+        ("hosts", Schema::Array { items: &HOST, min: 0, max: None }),
+        ("inputs", Schema::Any),
+        ("labels", Schema::StringMap),
+        ("name", NOT_EMPTY),
+        ("org_id", ORG_ID),
+        ("principal", NOT_EMPTY),
+        ("recipient", UUID),
+        (
+            "recipient_config",
+            Schema::Object {
+                properties: &[
+                    (
+                        "sat_id",
+                        Schema::String { min: 0, max: None, format: Some(Format::SatelliteUuid) },
+                    ),
+                    ("sat_org_id", NOT_EMPTY),
+                ],
+                required: &[],
+            },
+        ),
+        ("timeout", Schema::Integer { min: 0, max: MAX_TIMEOUT, default: Some(DEFAULT_TIMEOUT) }),
+        ("url", URL),
+        ("web_console_url", Schema::String { min: 1, max: None, format: Some(Format::Url) }),
+    ],
+    required: &["recipient", "org_id", "principal", "url", "name"],
+};
+
+static CANCEL_ITEM: Schema = Schema::Object {
+    properties: &[("org_id", ORG_ID), ("principal", NOT_EMPTY), ("run_id", UUID)],
+    required: &["run_id", "org_id", "principal"],
+};
+
+static RECIPIENT_WITH_ORG: Schema = Schema::Object {
+    properties: &[("org_id", ORG_ID), ("recipient", UUID)],
+    required: &["recipient", "org_id"],
+};
+
+static DISPATCH: Schema = Schema::Array { items: &DISPATCH_ITEM, min: 1, max: Some(MAX_ITEMS) };
+static CANCEL: Schema = Schema::Array { items: &CANCEL_ITEM, min: 1, max: Some(MAX_ITEMS) };
+static RECIPIENTS_STATUS: Schema = Schema::Array { items: &RECIPIENT_WITH_ORG, min: 1, max: None };
+
+/// A body of a contract route: its schema and what is checked beyond it.
+pub trait ContractBody: DeserializeOwned + Send {
+    /// What the body must look like.
+    fn schema() -> &'static Schema;
+
+    /// Checks of ours, after the schema.
+    ///
+    /// # Errors
+    /// The first violation.
+    fn check(_value: &Value) -> Result<(), Violation> {
+        Ok(())
+    }
+}
+
+impl ContractBody for Vec<DispatchItem> {
+    fn schema() -> &'static Schema {
+        &DISPATCH
+    }
+
+    fn check(value: &Value) -> Result<(), Violation> {
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            check_inputs(item)
+                .and_then(|()| check_hosts(item))
+                .map_err(|violation| violation.under(index.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+impl ContractBody for Vec<CancelItem> {
+    fn schema() -> &'static Schema {
+        &CANCEL
+    }
+}
+
+impl ContractBody for Vec<RecipientWithOrg> {
+    fn schema() -> &'static Schema {
+        &RECIPIENTS_STATUS
+    }
+}
+
+fn check_inputs(item: &Value) -> Result<(), Violation> {
+    let Some(inputs) = item.get("inputs").filter(|inputs| !inputs.is_null()) else {
+        return Ok(());
+    };
+    bounded(inputs)
+        .and_then(|()| text_without_nul(inputs))
+        .and_then(|()| typed(inputs))
+        .map_err(|violation| violation.under("inputs"))
+}
+
+fn bounded(inputs: &Value) -> Result<(), Violation> {
+    let size = serde_json::to_vec(inputs).map_or(usize::MAX, |bytes| bytes.len());
+    if size > MAX_INPUTS_BYTES {
+        let reason = format!("inputs take {size} bytes; the most is {MAX_INPUTS_BYTES}");
+        return Err(Violation::new(reason));
+    }
+    Ok(())
+}
+
+fn typed(inputs: &Value) -> Result<(), Violation> {
+    let parsed = serde_json::from_value::<RunInputs>(inputs.clone());
+    let parsed = parsed.map_err(|error| Violation::new(error.to_string()))?;
+    if parsed.verbosity > MAX_VERBOSITY {
+        let reason = format!("number must be at most {MAX_VERBOSITY}");
+        return Err(Violation::new(reason).under("verbosity"));
+    }
+    Ok(())
+}
+
+/// No string in there, however deep, may contain U+0000.
+fn text_without_nul(value: &Value) -> Result<(), Violation> {
+    match value {
+        Value::String(text) => no_nul(text),
+        Value::Array(list) => list.iter().enumerate().try_for_each(|(index, item)| {
+            text_without_nul(item).map_err(|violation| violation.under(index.to_string()))
+        }),
+        Value::Object(members) => members.iter().try_for_each(|(name, member)| {
+            no_nul(name)
+                .and_then(|()| text_without_nul(member))
+                .map_err(|violation| violation.under(name.clone()))
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+}
+
+/// Hosts are known by name within a run: each needs one, and no two may share one. What the
+/// contract says about hosts behind a Satellite comes first there, so it is left to dispatch.
+fn check_hosts(item: &Value) -> Result<(), Violation> {
+    let hosts = item.get("hosts").and_then(Value::as_array);
+    let behind_satellite = item.pointer("/recipient_config/sat_id").is_some();
+    let mut names = BTreeSet::new();
+    for (index, host) in hosts.into_iter().flatten().enumerate() {
+        let here = |violation: Violation| violation.under(index.to_string()).under("hosts");
+        let name = host.as_object().and_then(host_name);
+        match name {
+            Some(name) if !names.insert(name) => {
+                let reason = format!("host {name:?} is named twice in this item");
+                return Err(here(Violation::new(reason)));
+            }
+            None if !behind_satellite => {
+                let reason = "a host needs ansible_host or inventory_id";
+                return Err(here(Violation::new(reason)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn host_name(host: &Map<String, Value>) -> Option<&str> {
+    ["ansible_host", "inventory_id"].iter().find_map(|member| host.get(*member)?.as_str())
+}
