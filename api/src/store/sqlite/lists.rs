@@ -1,0 +1,209 @@
+//! Lists of runs and run hosts, and one run with what the side tables know.
+//!
+//! Conditions are put together from fixed pieces; every value is bound.
+
+use std::collections::{BTreeMap, HashMap};
+
+use dispatcher_wire::RunStatus;
+use rusqlite::{OptionalExtension, ToSql, Transaction, params, params_from_iter};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    super::StoreResult,
+    changes::find_run,
+    encode::{At, HOST, RUN, State, collect, host, run, to_json},
+    logs,
+};
+use crate::{
+    execution::model::WorkState,
+    runs::model::{
+        Rows, RunDetail, RunFilter, RunHostFilter, RunHostQuery, RunHostRow, RunQuery, RunRow,
+        WorkView,
+    },
+};
+
+// When a run's time is over decides its state. The plus keeps SQLite from answering lists by the
+// cleaner's index, which spans all organisations.
+const TIMED_OUT: &str = "(r.status = 'timeout' OR (r.status = 'running' \
+     AND +(r.created_at + r.timeout * 1000000) <= ?))";
+const STILL_RUNNING: &str = "r.status = 'running' AND +(r.created_at + r.timeout * 1000000) > ?";
+
+/// AND-ed conditions with their values.
+#[derive(Default)]
+struct Conditions {
+    sql: String,
+    values: Vec<Box<dyn ToSql>>,
+}
+
+impl Conditions {
+    fn and(&mut self, condition: &'static str, value: impl ToSql + 'static) {
+        self.sql.push_str(if self.sql.is_empty() { "WHERE " } else { " AND " });
+        self.sql.push_str(condition);
+        self.values.push(Box::new(value));
+    }
+
+    fn and_some<T: ToSql + 'static>(&mut self, condition: &'static str, value: Option<T>) {
+        if let Some(value) = value {
+            self.and(condition, value);
+        }
+    }
+
+    fn and_services(&mut self, services: &[String]) -> StoreResult<()> {
+        if !services.is_empty() {
+            let any = "r.service IN (SELECT value FROM json_each(?))";
+            self.and(any, to_json(&services)?);
+        }
+        Ok(())
+    }
+
+    /// Every wanted label is there as text. Both sides go through `json_each`, so no key or value
+    /// is ever part of a path or of SQL.
+    fn and_labels(&mut self, labels: &BTreeMap<String, String>) -> StoreResult<()> {
+        if !labels.is_empty() {
+            let contains = "NOT EXISTS (
+                SELECT 1 FROM json_each(?) AS wanted WHERE NOT EXISTS (
+                    SELECT 1 FROM json_each(r.labels) AS label
+                    WHERE label.type = 'text' AND label.key = wanted.key
+                        AND label.value = wanted.value))";
+            self.and(contains, to_json(labels)?);
+        }
+        Ok(())
+    }
+
+    /// The run's state as shown.
+    fn and_run_status(&mut self, status: RunStatus, now: OffsetDateTime) {
+        match status {
+            RunStatus::Timeout => self.and(TIMED_OUT, At(now)),
+            RunStatus::Running => self.and(STILL_RUNNING, At(now)),
+            other => self.and("r.status = ?", State(other)),
+        }
+    }
+
+    fn count(&self, tx: &Transaction<'_>, from: &str) -> StoreResult<i64> {
+        let mut statement =
+            tx.prepare_cached(&format!("SELECT count(*) FROM {from} {}", self.sql))?;
+        Ok(statement.query_row(params_from_iter(&self.values), |row| row.get(0))?)
+    }
+}
+
+fn run_conditions(filter: &RunFilter, now: OffsetDateTime) -> StoreResult<Conditions> {
+    let mut conditions = Conditions::default();
+    conditions.and("r.org_id = ?", filter.org_id.clone());
+    conditions.and_services(&filter.services)?;
+    conditions.and_some("r.recipient = ?", filter.recipient);
+    conditions.and_some("r.service = ?", filter.service.clone());
+    if let Some(status) = filter.status {
+        conditions.and_run_status(status, now);
+    }
+    conditions.and_labels(&filter.labels)?;
+    Ok(conditions)
+}
+
+/// A page of runs.
+pub(super) fn runs(tx: &Transaction<'_>, query: &RunQuery) -> StoreResult<Rows<RunRow>> {
+    let mut conditions = run_conditions(&query.filter, query.now)?;
+    let total = conditions.count(tx, "runs AS r")?;
+    let direction = if query.ascending { "ASC" } else { "DESC" };
+    let sql = format!(
+        "SELECT {RUN} FROM runs AS r {} ORDER BY r.created_at {direction}, r.id LIMIT ? OFFSET ?",
+        conditions.sql
+    );
+    conditions.values.extend([Box::new(query.limit) as Box<dyn ToSql>, Box::new(query.offset)]);
+    let mut statement = tx.prepare_cached(&sql)?;
+    let rows = collect(statement.query(params_from_iter(&conditions.values))?, run)?;
+    Ok(Rows { rows, total })
+}
+
+fn host_conditions(filter: &RunHostFilter, now: OffsetDateTime) -> StoreResult<Conditions> {
+    let mut conditions = Conditions::default();
+    conditions.and("r.org_id = ?", filter.org_id.clone());
+    conditions.and_some("r.id = ?", filter.run_id);
+    conditions.and_services(&filter.services)?;
+    conditions.and_some("r.service = ?", filter.run_service.clone());
+    match filter.status {
+        Some(RunStatus::Timeout) => conditions.and_run_status(RunStatus::Timeout, now),
+        Some(RunStatus::Running) => {
+            conditions.and("h.status = ?", State(RunStatus::Running));
+            conditions.and_run_status(RunStatus::Running, now);
+        }
+        Some(other) => conditions.and("h.status = ?", State(other)),
+        None => {}
+    }
+    conditions.and_labels(&filter.run_labels)?;
+    conditions.and_some("h.inventory_id = ?", filter.inventory_id);
+    Ok(conditions)
+}
+
+/// A page of run hosts. The cross join makes SQLite begin with the organisation's runs: it would
+/// otherwise walk all hosts of everybody in the order of the page.
+pub(super) fn hosts(tx: &Transaction<'_>, query: &RunHostQuery) -> StoreResult<Rows<RunHostRow>> {
+    const FROM: &str = "runs AS r CROSS JOIN run_hosts AS h ON h.run_id = r.id";
+    let mut conditions = host_conditions(&query.filter, query.now)?;
+    let total = conditions.count(tx, FROM)?;
+    let sql =
+        format!("SELECT {HOST} FROM {FROM} {} ORDER BY h.id LIMIT ? OFFSET ?", conditions.sql);
+    conditions.values.extend([Box::new(query.limit) as Box<dyn ToSql>, Box::new(query.offset)]);
+    let mut statement = tx.prepare_cached(&sql)?;
+    let mut rows = collect(statement.query(params_from_iter(&conditions.values))?, host)?;
+    if query.with_log {
+        add_logs(tx, &mut rows, query.log_cap)?;
+    }
+    Ok(Rows { rows, total })
+}
+
+/// Reads the logs of a page; output of a run whose work goes on is assembled once per run.
+fn add_logs(tx: &Transaction<'_>, hosts: &mut [RunHostRow], cap: usize) -> StoreResult<()> {
+    let mut assembled: HashMap<Uuid, String> = HashMap::new();
+    let mut stored = tx.prepare_cached("SELECT log FROM run_hosts WHERE id = ?1")?;
+    for host in hosts {
+        host.log = stored.query_row([host.id], |row| row.get(0))?;
+        if !host.log.is_empty() {
+            continue;
+        }
+        let known = assembled.get(&host.run_id).cloned();
+        host.log = known.map_or_else(|| logs::of_open_work(tx, host.run_id, cap), Ok)?;
+        assembled.entry(host.run_id).or_insert_with(|| host.log.clone());
+    }
+    Ok(())
+}
+
+/// One run with what the side tables know.
+pub(super) fn detail(
+    tx: &Transaction<'_>,
+    org_id: &str,
+    run_id: Uuid,
+) -> StoreResult<Option<RunDetail>> {
+    let Some(run) = find_run(tx, run_id)?.filter(|run| run.org_id == org_id) else {
+        return Ok(None);
+    };
+    let error = tx
+        .prepare_cached("SELECT code, details FROM run_error WHERE run_id = ?1")?
+        .query_row([run_id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let work = work_view(tx, run_id)?;
+    let output_bytes = work.as_ref().map_or(0, |(_, bytes)| *bytes);
+    Ok(Some(RunDetail { run, work: work.map(|(view, _)| view), error, output_bytes }))
+}
+
+fn work_view(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<Option<(WorkView, u64)>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT w.state, w.cancel_requested, w.output_bytes, p.last_seen, (
+             SELECT other.run_id FROM run_work AS other
+             WHERE other.recipient = w.recipient AND other.state < 3 AND other.state > 0
+                 AND other.run_id <> w.run_id
+                 AND (other.lease_until > ?2 OR (other.state = 2 AND other.expires_at > ?2))
+             LIMIT 1)
+         FROM run_work AS w LEFT JOIN recipients AS p ON p.id = w.recipient WHERE w.run_id = ?1",
+    )?;
+    let view = statement.query_row(params![run_id, At::now()], |row| {
+        let view = WorkView {
+            state: WorkState::from_code(row.get(0)?),
+            busy_with: row.get(4)?,
+            recipient_seen: row.get::<_, Option<At>>(3)?.map(|at| at.0),
+            cancel_requested: row.get(1)?,
+        };
+        Ok((view, row.get(2)?))
+    });
+    Ok(view.optional()?)
+}

@@ -1,0 +1,118 @@
+//! [`UpkeepStore`] on SQLite: what is due is looked up in a snapshot, and judged again in the
+//! transaction that changes it, so that the writer is held only for the changes.
+
+use async_trait::async_trait;
+use dispatcher_wire::{RunStatus, event::error_code};
+use rusqlite::{OptionalExtension, Transaction, params};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    super::{Expired, StoreResult, UpkeepStore},
+    Store,
+    changes::{close_work, end_running_hosts, find_run, set_error, set_status, take_as_sent},
+    connection::Points,
+    encode::{At, collect},
+};
+use crate::{execution::model::WorkState, runs::model::RunRow};
+
+/// How many rows one transaction of [`UpkeepStore::forget`] deletes, so that others get their turn.
+const FORGET_AT_ONCE: usize = 5_000;
+
+#[async_trait]
+impl UpkeepStore for Store {
+    async fn ping(&self) -> StoreResult<()> {
+        let ask = |tx: &Transaction<'_>| {
+            tx.prepare_cached("SELECT 1")?.query_row([], |_| Ok(()))?;
+            Ok(())
+        };
+        self.db.read(ask).await
+    }
+
+    async fn expire(&self, now: OffsetDateTime, limit: i64) -> StoreResult<Expired> {
+        let due = self.db.read(move |tx| due(tx, now, limit)).await?;
+        if due.is_empty() {
+            return Ok(Expired::default());
+        }
+        let points = Points("store.expire.commit", "store.expire.committed");
+        self.db.write(points, move |tx| expire(tx, &due, now)).await
+    }
+
+    async fn forget(&self, now: OffsetDateTime, outbox_before: OffsetDateTime) -> StoreResult<u64> {
+        let keys = "DELETE FROM idempotency WHERE rowid IN
+                        (SELECT rowid FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
+        let events = "DELETE FROM outbox WHERE id IN
+                          (SELECT id FROM outbox WHERE created_at < ?1 LIMIT ?2)";
+        Ok(self.forget_all(keys, now).await? + self.forget_all(events, outbox_before).await?)
+    }
+}
+
+impl Store {
+    async fn forget_all(&self, sql: &'static str, before: OffsetDateTime) -> StoreResult<u64> {
+        let mut forgotten = 0;
+        loop {
+            let points = Points("store.forget.commit", "store.forget.committed");
+            let delete = move |tx: &Transaction<'_>| {
+                Ok(tx.prepare_cached(sql)?.execute(params![At(before), FORGET_AT_ONCE])?)
+            };
+            let deleted = self.db.write(points, delete).await?;
+            forgotten += deleted as u64;
+            if deleted < FORGET_AT_ONCE {
+                return Ok(forgotten);
+            }
+        }
+    }
+}
+
+/// Runs whose time is over, the longest first, then timed-out runs with hosts that still run.
+fn due(tx: &Transaction<'_>, now: OffsetDateTime, limit: i64) -> StoreResult<Vec<Uuid>> {
+    let mut expired = tx.prepare_cached(
+        "SELECT id FROM runs WHERE status = 'running' AND created_at + timeout * 1000000 <= ?1
+         ORDER BY created_at + timeout * 1000000 LIMIT ?2",
+    )?;
+    let mut left_over = tx.prepare_cached(
+        "SELECT DISTINCT h.run_id FROM run_hosts AS h CROSS JOIN runs AS r ON r.id = h.run_id
+         WHERE h.status = 'running' AND r.status = 'timeout' LIMIT ?1",
+    )?;
+    let mut due = collect(expired.query(params![At(now), limit])?, |row| Ok(row.get(0)?))?;
+    due.extend(collect(left_over.query([limit])?, |row| Ok(row.get::<_, Uuid>(0)?))?);
+    Ok(due)
+}
+
+fn expire(tx: &Transaction<'_>, due: &[Uuid], now: OffsetDateTime) -> StoreResult<Expired> {
+    let mut expired = Expired::default();
+    for run_id in due {
+        let Some(mut run) = find_run(tx, *run_id)? else { continue };
+        if run.status == RunStatus::Running && run.status_at(now) == RunStatus::Timeout {
+            take_as_sent(tx, &run)?;
+            set_status(tx, &mut run, RunStatus::Timeout, now)?;
+            end_work(tx, &run)?;
+            expired.runs += 1;
+        }
+        if run.status == RunStatus::Timeout {
+            expired.hosts += end_running_hosts(tx, &run, RunStatus::Timeout, now)?;
+        }
+    }
+    Ok(expired)
+}
+
+/// Work that was not started never will be, which is said; started work is asked to end.
+fn end_work(tx: &Transaction<'_>, run: &RunRow) -> StoreResult<()> {
+    let state = tx
+        .prepare_cached("SELECT state FROM run_work WHERE run_id = ?1")?
+        .query_row([run.id], |row| row.get(0))
+        .optional()?;
+    match state.map(WorkState::from_code) {
+        Some(WorkState::Pending | WorkState::Claimed) => {
+            let details = "the run's time was over before a worker had started it";
+            set_error(tx, run.id, error_code::TIMEOUT, details)?;
+            close_work(tx, run.id)
+        }
+        Some(WorkState::Started) => {
+            tx.prepare_cached("UPDATE run_work SET cancel_requested = 1 WHERE run_id = ?1")?
+                .execute([run.id])?;
+            Ok(())
+        }
+        Some(WorkState::Done) | None => Ok(()),
+    }
+}
