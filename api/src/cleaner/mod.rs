@@ -81,3 +81,84 @@ impl Cleaner {
         Ok(all)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::store::StoreError;
+
+    /// Has so many runs to expire, a host each, and notes what it was asked.
+    #[derive(Default)]
+    struct Rows {
+        runs: Mutex<u64>,
+        fail: bool,
+        calls: Mutex<Vec<(&'static str, OffsetDateTime)>>,
+    }
+
+    #[async_trait]
+    impl UpkeepStore for Rows {
+        async fn ping(&self) -> StoreResult<()> {
+            Ok(())
+        }
+
+        async fn expire(&self, now: OffsetDateTime, limit: i64) -> StoreResult<Expired> {
+            self.calls.lock().unwrap().push(("expire", now));
+            if self.fail {
+                return Err(StoreError::Unavailable("gone".to_owned()));
+            }
+            let mut left = self.runs.lock().unwrap();
+            let runs = left.min(limit.unsigned_abs());
+            *left -= runs;
+            Ok(Expired { runs, hosts: runs })
+        }
+
+        async fn forget(&self, _: OffsetDateTime, before: OffsetDateTime) -> StoreResult<u64> {
+            self.calls.lock().unwrap().push(("forget", before));
+            Ok(0)
+        }
+    }
+
+    fn cleaner(rows: &Arc<Rows>) -> Cleaner {
+        Cleaner::new(Arc::clone(rows) as Arc<dyn UpkeepStore>, CleanerSettings::default())
+    }
+
+    #[tokio::test]
+    async fn one_look_goes_on_until_nothing_is_left() {
+        let rows = Arc::new(Rows { runs: Mutex::new(1201), ..Rows::default() });
+        let now = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
+        let expired = cleaner(&rows).once(now).await.unwrap();
+        assert_eq!(expired, Expired { runs: 1201, hosts: 1201 });
+        let before = now - CleanerSettings::default().events_keep;
+        let calls = rows.calls.lock().unwrap().clone();
+        assert_eq!(calls, [vec![("expire", now); 4], vec![("forget", before)]].concat());
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_reported_and_nothing_is_forgotten() {
+        let rows = Arc::new(Rows { fail: true, ..Rows::default() });
+        assert!(cleaner(&rows).once(OffsetDateTime::UNIX_EPOCH).await.is_err());
+        assert_eq!(rows.calls.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn it_looks_again_after_a_failure_and_ends_with_the_process() {
+        let rows = Arc::new(Rows { fail: true, ..Rows::default() });
+        let interval = std::time::Duration::from_millis(1);
+        let settings = CleanerSettings { interval, ..CleanerSettings::default() };
+        let cleaner = Cleaner::new(Arc::clone(&rows) as Arc<dyn UpkeepStore>, settings);
+        let shutdown = CancellationToken::new();
+        let looking = cleaner.run(shutdown.clone());
+        let ending = async {
+            while rows.calls.lock().unwrap().len() < 3 {
+                tokio::task::yield_now().await;
+            }
+            shutdown.cancel();
+        };
+        tokio::join!(looking, ending);
+        assert!(rows.calls.lock().unwrap().iter().all(|(call, _)| *call == "expire"));
+    }
+}

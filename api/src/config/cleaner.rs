@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::source::{Source, Spec};
 
 const INTERVAL: Spec = Spec {
-    names: &["CLEAN_INTERVAL"],
+    names: &["CLEANER_INTERVAL"],
     about: "Seconds between two looks for runs whose time is over.",
     allowed: "1 to 86400",
     secret: false,
@@ -51,7 +51,7 @@ mod tests {
         let mut unset = Source::new([].into());
         assert_eq!(CleanerSettings::read(&mut unset), CleanerSettings::default());
         unset.finish().unwrap();
-        let wrong = [("CLEAN_INTERVAL", "0"), ("EVENTS_KEEP", "1")];
+        let wrong = [("CLEANER_INTERVAL", "0"), ("EVENTS_KEEP", "1")];
         let own = wrong.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut source = Source::new(own.into());
         CleanerSettings::read(&mut source);

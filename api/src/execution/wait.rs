@@ -40,3 +40,159 @@ impl Execution {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    };
+
+    use async_trait::async_trait;
+    use time::OffsetDateTime;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        bus::Wakeups,
+        config::execution::ExecutionSettings,
+        execution::{Parts, model::*},
+        keyring::Keyring,
+        recipients::model::{Recipient, RecipientSummary},
+        runs::model::Rows,
+        store::{RecipientStore, StoreError, StoreResult, WorkStore},
+    };
+
+    /// A door with a bell, and nothing behind it.
+    #[derive(Default)]
+    struct Door {
+        bell: Mutex<Doorbell>,
+        looks: AtomicUsize,
+        signs: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl WorkStore for Door {
+        async fn doorbell(&self, _: Uuid, _: OffsetDateTime) -> StoreResult<Doorbell> {
+            self.looks.fetch_add(1, SeqCst);
+            Ok(self.bell.lock().unwrap().clone())
+        }
+        async fn claim(&self, _: &ClaimRequest) -> StoreResult<Option<ClaimedWork>> {
+            Ok(None)
+        }
+        async fn inputs(&self, _: Hold) -> StoreResult<Option<StoredInputs>> {
+            Ok(None)
+        }
+        async fn append(&self, _: Hold, _: &AppendBatch) -> StoreResult<AppendOutcome> {
+            Err(StoreError::Unavailable("down".to_owned()))
+        }
+        async fn finish(&self, _: Hold, _: &Finish) -> StoreResult<FinishOutcome> {
+            Ok(FinishOutcome::NotYours)
+        }
+    }
+
+    #[async_trait]
+    impl RecipientStore for Door {
+        async fn register(&self, _: &Recipient) -> StoreResult<bool> {
+            Ok(true)
+        }
+        async fn seen(&self, _: Uuid, _: OffsetDateTime) -> StoreResult<()> {
+            self.signs.fetch_add(1, SeqCst);
+            Ok(())
+        }
+        async fn find(
+            &self,
+            _: &[Uuid],
+        ) -> StoreResult<std::collections::BTreeMap<Uuid, Recipient>> {
+            Ok([].into())
+        }
+        async fn list(&self, _: &str, _: i64, _: i64) -> StoreResult<Rows<RecipientSummary>> {
+            Ok(Rows { rows: Vec::new(), total: 0 })
+        }
+    }
+
+    struct Case {
+        door: Arc<Door>,
+        wakeups: Wakeups,
+        shutdown: CancellationToken,
+        execution: Arc<Execution>,
+        recipient: Uuid,
+    }
+
+    fn case() -> Case {
+        let (door, wakeups) = (Arc::<Door>::default(), Wakeups::default());
+        let shutdown = CancellationToken::new();
+        let keyring = Keyring::parse(&Keyring::generate().unwrap()).unwrap();
+        let execution = Execution::new(Parts {
+            work: Arc::clone(&door) as Arc<dyn WorkStore>,
+            recipients: Arc::clone(&door) as Arc<dyn RecipientStore>,
+            wakeups: wakeups.clone(),
+            keyring: Arc::new(keyring),
+            public_url: "http://127.0.0.1".to_owned(),
+            settings: ExecutionSettings::default(),
+            shutdown: shutdown.clone(),
+        });
+        Case { door, wakeups, shutdown, execution, recipient: Uuid::new_v4() }
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_bell_that_rings_is_answered_at_once() {
+        let case = case();
+        case.door.bell.lock().unwrap().cancel.push(Uuid::nil());
+        let bell = case.execution.wait(case.recipient, LONG).await.unwrap();
+        assert_eq!(bell.cancel, [Uuid::nil()]);
+        assert_eq!(case.door.looks.load(SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn without_time_it_only_looks() {
+        let case = case();
+        let bell = case.execution.wait(case.recipient, Duration::ZERO).await.unwrap();
+        assert_eq!(bell, Doorbell::default());
+        assert_eq!(case.door.looks.load(SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_wake_up_makes_it_look_again_and_signs_of_life_are_rare() {
+        let case = case();
+        let waking = async {
+            while case.door.looks.load(SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            case.door.bell.lock().unwrap().work = true;
+            case.wakeups.wake(Topic::Recipient(case.recipient));
+        };
+        let (bell, ()) = tokio::join!(case.execution.wait(case.recipient, LONG), waking);
+        assert!(bell.unwrap().work);
+        assert_eq!(case.door.looks.load(SeqCst), 2);
+        assert_eq!(case.door.signs.load(SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn without_a_wake_up_the_database_is_asked() {
+        let case = case();
+        let changing = async {
+            while case.door.looks.load(SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            case.door.bell.lock().unwrap().work = true;
+        };
+        let (bell, ()) = tokio::join!(case.execution.wait(case.recipient, LONG), changing);
+        assert!(bell.unwrap().work);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_process_ends_the_wait() {
+        let case = case();
+        let ending = async {
+            while case.door.looks.load(SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            case.shutdown.cancel();
+        };
+        let (bell, ()) = tokio::join!(case.execution.wait(case.recipient, LONG), ending);
+        assert_eq!(bell.unwrap(), Doorbell::default());
+    }
+}
