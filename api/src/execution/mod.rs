@@ -27,6 +27,7 @@ pub mod local;
 pub mod model;
 pub mod outcome;
 pub mod presence;
+pub mod routes;
 pub mod wait;
 
 /// Why a worker's request was not carried out. Nothing was changed.

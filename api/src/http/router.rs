@@ -8,11 +8,11 @@ use axum::{
     http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 
 use super::{extract::OrgCaller, health, layers, problem::Problem};
-use crate::app::App;
+use crate::{app::App, execution};
 
 /// Everything under here is answered to organisations, by key or identity.
 pub const PUBLIC: &str = "/api/playbook-dispatcher/";
@@ -54,6 +54,11 @@ fn organisations() -> Router<App> {
 /// [`dispatcher_wire::execution::MAX_EVENTS_BYTES`].
 fn workers() -> Router<App> {
     Router::new()
+        .route(&under("execution/wait"), post(execution::routes::wait))
+        .route(&under("execution/claim"), post(execution::routes::claim))
+        .route(&under("runs/{id}/inputs"), get(execution::routes::inputs))
+        .route(&under("runs/{id}/events"), post(execution::routes::append))
+        .route(&under("runs/{id}/finish"), post(execution::routes::finish))
 }
 
 /// Routes that carry files, each with its own limit of size.
@@ -67,6 +72,11 @@ fn probes() -> Router<App> {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/api/v1/", get(health::root))
+}
+
+/// A path below the public base path and its version.
+fn under(path: &str) -> String {
+    format!("{PUBLIC}v1/{path}")
 }
 
 /// What surrounds every route; the last layer is the outermost.
