@@ -50,9 +50,8 @@ impl Canceler {
         principal: &Principal,
         items: &[CancelItem],
     ) -> StoreResult<Vec<RunCanceled>> {
-        let allowed: Vec<&CancelItem> =
-            items.iter().filter(|item| is_allowed(principal, item)).collect();
-        let requests: Vec<CancelRequest> = allowed.iter().map(|item| request(item)).collect();
+        let is_allowed = |item: &&CancelItem| principal.may_act_for(&item.org_id);
+        let requests: Vec<CancelRequest> = items.iter().filter(is_allowed).map(request).collect();
         let outcomes = if requests.is_empty() {
             Vec::new()
         } else {
@@ -60,12 +59,12 @@ impl Canceler {
             self.runs.cancel(&requests, OffsetDateTime::now_utc()).await?
         };
         crash::point("cancel.committed");
-        // Zipped as a stream: an outcome belongs to the next item that was asked for.
+        // Outcomes come in the order of the items that were asked for.
         let mut outcomes = outcomes.into_iter();
         let answers: Vec<_> = items
             .iter()
             .map(|item| {
-                let outcome = is_allowed(principal, item).then(|| outcomes.next()).flatten();
+                let outcome = is_allowed(&item).then(|| outcomes.next()).flatten();
                 self.answer(item, outcome.unwrap_or(CancelOutcome::OtherOrg))
             })
             .collect();
@@ -109,12 +108,6 @@ impl Canceler {
             }
         }
     }
-}
-
-/// Whether the caller may act for the organisation, and its texts can be stored at all.
-fn is_allowed(principal: &Principal, item: &CancelItem) -> bool {
-    let storable = !item.org_id.contains('\0') && !item.principal.contains('\0');
-    storable && principal.may_act_for(&item.org_id)
 }
 
 fn request(item: &CancelItem) -> CancelRequest {

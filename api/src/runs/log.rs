@@ -37,6 +37,8 @@ pub struct LogReader {
 pub struct LogRequest {
     /// The run's organisation.
     pub org_id: String,
+    /// Only runs of these services; empty means every one.
+    pub services: Vec<String>,
     /// The run.
     pub run_id: Uuid,
     /// One of its hosts; `None`: the run as a whole.
@@ -67,6 +69,7 @@ impl LogReader {
         request: LogRequest,
     ) -> StoreResult<Opened<impl Stream<Item = StoreResult<Bytes>> + Send + 'static>> {
         let found = self.runs.get(&request.org_id, request.run_id).await?;
+        let found = found.filter(|detail| detail.run.is_of_services(&request.services));
         let Some(detail) = found else { return Ok(Opened::NoRun) };
         // PostgreSQL cannot even be asked for a text with NUL.
         if request.host.as_ref().is_some_and(|host| host.contains('\0')) {

@@ -53,6 +53,12 @@ impl RunRow {
         self.created_at + time::Duration::seconds(i64::from(self.timeout))
     }
 
+    /// Whether it is of one of these services; none means every one.
+    #[must_use]
+    pub fn is_of_services(&self, services: &[String]) -> bool {
+        services.is_empty() || services.contains(&self.service)
+    }
+
     /// The state a reader is shown at `now`: an expired running run is a timeout even before the
     /// cleaner has been there.
     #[must_use]

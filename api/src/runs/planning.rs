@@ -94,7 +94,8 @@ impl Planning<'_> {
         if self.rules.blocked_orgs.contains(&item.org_id) {
             return Err(refused(400, "Block listed org"));
         }
-        policy::check_item(item, &self.rules.public_url).map_err(|why| refused(400, why))?;
+        policy::check_stored_playbook(item, &self.rules.public_url)
+            .map_err(|why| refused(400, why))?;
         let way = self.way(item).ok_or_else(recipient_not_found)?;
         if way == Way::CloudConnector {
             self.check_foreign(item)?;
@@ -284,21 +285,19 @@ mod tests {
 
     #[test]
     fn refusals_come_in_order() {
-        let all = json!({"org_id": "666", "name": "a\0", "recipient": FOREIGN});
+        let stored = |org: &str| {
+            let content = "07".repeat(32);
+            format!("https://d.example/api/playbook-dispatcher/v1/playbook-content/{org}/{content}")
+        };
+        let all = json!({"org_id": "666", "url": stored("1"), "recipient": FOREIGN});
         assert_eq!(plan(false, None, &all).unwrap_err(), refused(400, "Block listed org"));
-        let bad = json!({"name": "a\0", "recipient": FOREIGN});
-        assert_eq!(plan(false, None, &bad).unwrap_err().code, 400);
+        let others = json!({"url": stored("2"), "recipient": FOREIGN});
+        assert_eq!(plan(false, None, &others).unwrap_err().code, 400);
         let inputs = json!({"recipient": FOREIGN, "inputs": {"check": true}});
         assert_eq!(plan(false, None, &inputs).unwrap_err(), recipient_not_found());
         let answer = plan(true, None, &inputs).unwrap_err();
         assert!(answer.code == 400 && answer.message.unwrap().starts_with("/inputs needs"));
-        let stored = json!({
-            "recipient": FOREIGN,
-            "url": format!(
-                "https://d.example/api/playbook-dispatcher/v1/playbook-content/1/{}",
-                "07".repeat(32)
-            ),
-        });
+        let stored = json!({"recipient": FOREIGN, "url": stored("1")});
         let answer = plan(true, None, &stored).unwrap_err();
         assert!(answer.code == 400 && answer.message.unwrap().contains("stored playbook"));
     }

@@ -18,17 +18,20 @@ use crate::{
     store::{RunStore, StoreResult},
 };
 
-/// One run of an organisation, if there is that one.
+/// One run of an organisation, if there is that one; only of these services, unless there are none.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn view(
     store: &dyn RunStore,
     org_id: &str,
+    services: &[String],
     run_id: Uuid,
     now: OffsetDateTime,
 ) -> StoreResult<Option<RunView>> {
-    Ok(store.get(org_id, run_id).await?.map(|detail| write(detail, now)))
+    let found = store.get(org_id, run_id).await?;
+    let found = found.filter(|detail| detail.run.is_of_services(services));
+    Ok(found.map(|detail| write(detail, now)))
 }
 
 fn write(detail: RunDetail, now: OffsetDateTime) -> RunView {
