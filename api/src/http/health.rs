@@ -40,9 +40,19 @@ pub async fn version(State(app): State<App>) -> Response {
     JsonReply(StatusCode::OK, &app.settings.build.commit).into_response()
 }
 
-/// The contract's probe: 200 without a body, or 503 with the reason as text.
-pub async fn probe(State(app): State<App>) -> Response {
-    let missing = missing(&app).await;
+/// `GET /live` of the metrics port: 200 without a body, or 503 with the reason as text.
+pub async fn probe_live(State(app): State<App>) -> Response {
+    probe(database(&app).await.into_iter().collect())
+}
+
+/// `GET /ready` of the metrics port: the same, and it fails while draining.
+pub async fn probe_ready(State(app): State<App>) -> Response {
+    probe(missing(&app).await)
+}
+
+type Missing = (&'static str, String);
+
+fn probe(missing: Vec<Missing>) -> Response {
     if missing.is_empty() {
         return StatusCode::OK.into_response();
     }
@@ -51,13 +61,13 @@ pub async fn probe(State(app): State<App>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, lines.concat()).into_response()
 }
 
-async fn missing(app: &App) -> Vec<(&'static str, String)> {
-    let mut missing = Vec::new();
-    if app.lifecycle.is_draining() {
-        missing.push(("instance", "it is draining and about to end".to_owned()));
-    }
-    if let Err(error) = app.stores.upkeep.ping().await {
-        missing.push(("database", error.to_string()));
-    }
-    missing
+async fn missing(app: &App) -> Vec<Missing> {
+    let draining = app.lifecycle.is_draining();
+    let draining = draining.then(|| ("instance", "it is draining and about to end".to_owned()));
+    draining.into_iter().chain(database(app).await).collect()
+}
+
+async fn database(app: &App) -> Option<Missing> {
+    let error = app.stores.upkeep.ping().await.err()?;
+    Some(("database", error.to_string()))
 }

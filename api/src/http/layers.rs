@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, time::Duration, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, StatusCode, Version, header, uri::Authority},
+    http::{HeaderValue, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -29,7 +29,7 @@ pub async fn measure(request: Request, next: Next) -> Response {
     let status = format!("{}xx", response.status().as_u16() / 100);
     let seconds = started.elapsed().as_secs_f64();
     metrics::histogram!(
-        "echo_http_request_duration_seconds",
+        super::metrics::REQUEST_SECONDS,
         "method" => method.clone(), "handler" => handler.clone()
     )
     .record(seconds);
@@ -83,9 +83,8 @@ pub async fn catch_panic(request: Request, next: Next) -> Response {
 
 /// While draining, tells clients not to use the connection again.
 pub async fn end_connections(State(app): State<App>, request: Request, next: Next) -> Response {
-    let version = request.version();
     let mut response = next.run(request).await;
-    if app.lifecycle.is_draining() && version < Version::HTTP_2 {
+    if app.lifecycle.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

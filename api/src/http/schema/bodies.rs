@@ -138,6 +138,10 @@ fn bounded(inputs: &Value) -> Result<(), Violation> {
 }
 
 fn typed(inputs: &Value) -> Result<(), Violation> {
+    // A list of the right length would be taken for the members in their order.
+    if !inputs.is_object() {
+        return Err(Violation::new("value must be an object"));
+    }
     let parsed = serde_json::from_value::<RunInputs>(inputs.clone());
     let parsed = parsed.map_err(|error| Violation::new(error.to_string()))?;
     if parsed.verbosity > MAX_VERBOSITY {

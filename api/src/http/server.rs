@@ -1,0 +1,135 @@
+//! The server: connections with limits, and the one drain (decision 17).
+//!
+//! After the signal, health fails and answers close their connections, while requests are still
+//! taken for the drain delay. Then nothing is accepted any more, idle connections are closed,
+//! streams are told to end, and requests under way have the graceful timeout.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::Request};
+use hyper::body::Incoming;
+use hyper_util::{rt::TokioIo, rt::TokioTimer, service::TowerToHyperService};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+
+use super::{
+    listen::{Listener, Stream},
+    peer::Peer,
+};
+use crate::{app::App, config::http::HttpSettings};
+
+/// How long to wait when the system gives no connection, before asking again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What connections of one server share.
+struct Connections {
+    router: Router,
+    http: hyper::server::conn::http1::Builder,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+    /// No more connections, no more requests on those there are.
+    closing: CancellationToken,
+}
+
+/// A running server.
+#[derive(Clone)]
+pub struct Server(Arc<Connections>);
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("connections", &self.0.tasks.len()).finish()
+    }
+}
+
+impl Server {
+    /// Serves the router on the listeners from now on.
+    #[must_use]
+    pub fn start(listeners: Vec<Listener>, router: Router, settings: &HttpSettings) -> Self {
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(settings.header_timeout)
+            .max_buf_size(settings.max_header_size);
+        let server = Self(Arc::new(Connections {
+            router,
+            http,
+            permits: Arc::new(Semaphore::new(settings.max_connections)),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        }));
+        for listener in listeners {
+            tracing::info!(%listener, "listening");
+            server.0.tasks.spawn(accept(Arc::clone(&server.0), listener));
+        }
+        server
+    }
+
+    /// Accepts nothing any more and waits for requests under way, at most this long. `false`: some
+    /// were cut off.
+    pub async fn stop(&self, at_most: Duration) -> bool {
+        self.0.closing.cancel();
+        self.0.tasks.close();
+        tokio::time::timeout(at_most, self.0.tasks.wait()).await.is_ok()
+    }
+}
+
+/// Waits for the signal, then drains: see the head of this file. A second signal skips the delay.
+pub async fn drain<S>(app: &App, server: &Server, signal: impl Fn() -> S)
+where
+    S: Future<Output = ()>,
+{
+    let settings = &app.settings.http;
+    signal().await;
+    app.lifecycle.start_draining();
+    tracing::info!(delay_seconds = settings.drain_delay.as_secs_f64(), "draining");
+    // Either way it goes on: the delay is over, or somebody is in a hurry.
+    let _ = tokio::time::timeout(settings.drain_delay, signal()).await;
+    app.shutdown.cancel();
+    if !server.stop(settings.graceful_timeout).await {
+        tracing::warn!("requests under way were cut off after GRACEFUL_TIMEOUT");
+    }
+}
+
+async fn accept(connections: Arc<Connections>, listener: Listener) {
+    let closing = connections.closing.clone();
+    let accepting = async {
+        loop {
+            let Ok(permit) = Arc::clone(&connections.permits).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let own = Arc::clone(&connections);
+                    connections.tasks.spawn(async move {
+                        serve(&own, stream, peer).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, %listener, "no connection could be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    let _ = closing.run_until_cancelled(accepting).await;
+}
+
+async fn serve(connections: &Connections, stream: Box<dyn Stream>, peer: Peer) {
+    let service = connections.router.clone().map_request(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        request
+    });
+    let service = TowerToHyperService::new(service);
+    let connection = connections.http.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = connections.closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended badly");
+    }
+}
