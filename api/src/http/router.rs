@@ -12,7 +12,7 @@ use axum::{
 };
 
 use super::{extract::OrgCaller, health, layers, problem::Problem};
-use crate::{app::App, execution};
+use crate::{app::App, execution, recipients, runs};
 
 /// Everything under here is answered to organisations, by key or identity.
 pub const PUBLIC: &str = "/api/playbook-dispatcher/";
@@ -42,12 +42,22 @@ pub fn router(app: &App) -> Router {
 
 /// Routes of services: the contract's internal ones.
 fn services() -> Router<App> {
-    Router::new().route("/internal/version", get(health::version))
+    Router::new()
+        .route("/internal/v2/dispatch", post(runs::routes::dispatch))
+        .route("/internal/v2/cancel", post(runs::routes::cancel))
+        .route("/internal/v2/recipients/status", post(recipients::routes::status))
+        .route("/internal/version", get(health::version))
 }
 
 /// Routes of organisations: what people and services read and change.
 fn organisations() -> Router<App> {
     Router::new()
+        .route(&under("runs"), get(runs::routes::list))
+        .route(&under("runs/{id}"), get(runs::routes::show))
+        .route(&under("runs/{id}/log"), get(runs::routes::log))
+        .route(&under("runs/{id}/hosts/{host}/log"), get(runs::routes::host_log))
+        .route(&under("run_hosts"), get(runs::routes::list_hosts))
+        .route(&under("recipients"), get(recipients::routes::list))
 }
 
 /// Routes of workers: they hold a request open, or send up to

@@ -2,4 +2,5 @@
 
 pub mod list;
 pub mod model;
+pub mod routes;
 pub mod status;

@@ -11,5 +11,6 @@ pub mod log;
 pub mod model;
 pub mod planning;
 pub mod policy;
+pub mod routes;
 pub mod sending;
 pub mod view;

@@ -1,0 +1,356 @@
+//! Runs over HTTP: dispatch and cancel for services, lists, single runs and their logs for
+//! organisations.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use dispatcher_wire::{
+    RunStatus,
+    dispatch::{CancelItem, DispatchItem, RunCanceled},
+    view::{Page, RunView},
+};
+use serde_json::Value;
+use time::OffsetDateTime;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::{
+    cancel::Canceler,
+    dispatch::{DispatchRequest, Dispatched, Dispatcher},
+    fields::{Fields, RUN_DEFAULTS, RUN_FIELDS, RUN_HOST_DEFAULTS, RUN_HOST_FIELDS},
+    hosts::{self, HostListing},
+    idempotency::Repeatable,
+    list,
+    log::{LogReader, LogRequest, Opened},
+    model::{RunFilter, RunHostFilter, RunQuery, StoredAnswer},
+    planning::DispatchRules,
+    view,
+};
+use crate::{
+    app::App,
+    http::{
+        extract::{OrgCaller, PskJson},
+        json::{self, JsonReply},
+        links,
+        problem::{Problem, REQUEST_ID, request_id},
+        query::{FilterSpec, RawQuery},
+    },
+};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// The byte of the log that an answer begins with.
+const LOG_START: HeaderName = HeaderName::from_static("dispatcher-log-start");
+/// The state of the run when the answer began.
+const RUN_STATUS: HeaderName = HeaderName::from_static("dispatcher-run-status");
+
+const STATUSES: [&str; 5] = ["running", "success", "failure", "timeout", "canceled"];
+const STATUS: FilterSpec = FilterSpec { name: "status", allowed: &STATUSES, may_be_empty: false };
+const SERVICE: FilterSpec = FilterSpec { name: "service", allowed: &[], may_be_empty: false };
+const RECIPIENT: FilterSpec = FilterSpec { name: "recipient", allowed: &[], may_be_empty: true };
+const INVENTORY_ID: FilterSpec =
+    FilterSpec { name: "inventory_id", allowed: &[], may_be_empty: true };
+
+/// `POST /internal/v2/dispatch`: runs playbooks, an outcome per item.
+pub async fn dispatch(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: PskJson<Vec<DispatchItem>>,
+) -> Result<Response, Problem> {
+    let keys: Vec<&[u8]> =
+        headers.get_all(IDEMPOTENCY_KEY).iter().map(HeaderValue::as_bytes).collect();
+    let repeatable = Repeatable::new(&keys, &body.raw)
+        .map_err(|why| Problem::ours(StatusCode::BAD_REQUEST, "invalid_idempotency_key", why))?;
+    let request = DispatchRequest { principal: body.service, items: body.value, repeatable };
+    let dispatcher = dispatcher(&app);
+    // In a task of its own: a caller that hangs up must not leave committed runs unsent.
+    let work = async move { dispatcher.dispatch(&request).await };
+    let work = REQUEST_ID.scope(request_id(), work).in_current_span();
+    let dispatched = tokio::spawn(work).await;
+    dispatched
+        .map_err(|error| Problem::internal("a dispatch was cut short", &error))
+        .map(answer_dispatch)
+}
+
+fn dispatcher(app: &App) -> Dispatcher {
+    let settings = &app.settings.dispatch;
+    Dispatcher {
+        runs: Arc::clone(&app.stores.runs),
+        recipients: Arc::clone(&app.stores.recipients),
+        connector: app.connector.clone(),
+        keyring: Arc::clone(&app.keyring),
+        wakeups: app.wakeups.clone(),
+        rules: DispatchRules {
+            blocked_orgs: settings.blocklist.iter().cloned().collect(),
+            public_url: settings.public_url.clone(),
+            web_console_url: settings.web_console_url.clone(),
+            satellite_response_full: settings.satellite_response_full,
+            demo_mode: settings.demo_mode,
+        },
+    }
+}
+
+fn answer_dispatch(dispatched: Dispatched) -> Response {
+    match dispatched {
+        Dispatched::Answer(answer) => stored(answer),
+        Dispatched::Replay(answer) => {
+            let mut response = stored(answer);
+            let replayed = HeaderValue::from_static("true");
+            response.headers_mut().insert(IDEMPOTENCY_REPLAYED, replayed);
+            response
+        }
+        Dispatched::Invalid(message) => Problem::bad_request(message).into_response(),
+        Dispatched::InFlight => {
+            let message = "a request with this Idempotency-Key is still being carried out";
+            let status = StatusCode::CONFLICT;
+            let problem = Problem::ours(status, "idempotency_in_flight", message);
+            let mut response = problem.into_response();
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        }
+        Dispatched::OtherBody => {
+            let message = "this Idempotency-Key was used with another body; use a new key";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            Problem::ours(status, "idempotency_key_reused", message).into_response()
+        }
+    }
+}
+
+fn stored(answer: StoredAnswer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::MULTI_STATUS);
+    json::from_bytes(status, answer.body)
+}
+
+/// `POST /internal/v2/cancel`: cancels runs, a code per item.
+pub async fn cancel(
+    State(app): State<App>,
+    body: PskJson<Vec<CancelItem>>,
+) -> Result<JsonReply<Vec<RunCanceled>>, Problem> {
+    let canceler = Canceler {
+        runs: Arc::clone(&app.stores.runs),
+        connector: app.connector.clone(),
+        wakeups: app.wakeups.clone(),
+    };
+    let canceled = canceler.cancel(&body.service, &body.value).await?;
+    Ok(JsonReply(StatusCode::MULTI_STATUS, canceled))
+}
+
+/// `GET …/runs`: the organisation's runs.
+pub async fn list(
+    State(app): State<App>,
+    caller: OrgCaller,
+    uri: Uri,
+) -> Result<JsonReply<Page<Value>>, Problem> {
+    let query = RawQuery::parse(uri.query().unwrap_or_default());
+    let filter = run_filter(&query, caller)?;
+    let ascending = query.sort_ascending().map_err(Problem::bad_request)?;
+    let page = query.page().map_err(Problem::bad_request)?;
+    let fields = query.fields(&RUN_FIELDS, &RUN_DEFAULTS).map_err(Problem::bad_request)?;
+    let wanted = RunQuery {
+        filter,
+        ascending,
+        limit: page.limit,
+        offset: page.offset,
+        now: OffsetDateTime::now_utc(),
+    };
+    let found = list::list(app.stores.runs.as_ref(), &wanted, &Fields::new(fields)).await?;
+    let body = links::page(uri.path(), &query, page, found.rows, found.total);
+    Ok(JsonReply(StatusCode::OK, body))
+}
+
+fn run_filter(query: &RawQuery, caller: OrgCaller) -> Result<RunFilter, Problem> {
+    let members =
+        query.filter(&[STATUS, SERVICE, RECIPIENT], &["labels"]).map_err(Problem::bad_request)?;
+    Ok(RunFilter {
+        org_id: caller.org_id,
+        services: caller.services,
+        status: status_of(&members),
+        recipient: uuid_of(&members, "recipient", "Unable to parse recipient!")?,
+        service: members.get("service").cloned(),
+        labels: query.nested("filter[labels]"),
+    })
+}
+
+/// `GET …/run_hosts`: hosts of the organisation's runs.
+pub async fn list_hosts(
+    State(app): State<App>,
+    caller: OrgCaller,
+    uri: Uri,
+) -> Result<JsonReply<Page<Value>>, Problem> {
+    let query = RawQuery::parse(uri.query().unwrap_or_default());
+    let filter = host_filter(&query, caller)?;
+    let page = query.page().map_err(Problem::bad_request)?;
+    let fields =
+        query.fields(&RUN_HOST_FIELDS, &RUN_HOST_DEFAULTS).map_err(Problem::bad_request)?;
+    let listing = HostListing {
+        filter,
+        fields: Fields::new(fields),
+        limit: page.limit,
+        offset: page.offset,
+        now: OffsetDateTime::now_utc(),
+    };
+    let found = hosts::list(app.stores.runs.as_ref(), listing).await?;
+    let body = links::page(uri.path(), &query, page, found.rows, found.total);
+    Ok(JsonReply(StatusCode::OK, body))
+}
+
+fn host_filter(query: &RawQuery, caller: OrgCaller) -> Result<RunHostFilter, Problem> {
+    const UNREADABLE: &str = "Unable to parse inventory id!";
+    let members = query.filter(&[STATUS, INVENTORY_ID], &["run"]).map_err(Problem::bad_request)?;
+    if query.values("filter[inventory_id]").next() == Some("") {
+        return Err(Problem::bad_request(UNREADABLE));
+    }
+    let run_id = single(query, "id")?.map(|id| parse_uuid(id, "Unable to parse run id!"));
+    Ok(RunHostFilter {
+        org_id: caller.org_id,
+        services: caller.services,
+        status: status_of(&members),
+        run_id: run_id.transpose()?,
+        run_service: single(query, "service")?.map(str::to_owned),
+        run_labels: query.nested("filter[run][labels]"),
+        inventory_id: uuid_of(&members, "inventory_id", UNREADABLE)?,
+    })
+}
+
+/// The value of `filter[run][…]`. A repeated one is refused: the original fails on it with 500.
+fn single<'a>(query: &'a RawQuery, member: &str) -> Result<Option<&'a str>, Problem> {
+    match query.nested_values("filter[run]", member).as_slice() {
+        [] => Ok(None),
+        [value] => Ok(Some(*value)),
+        _ => Err(Problem::bad_request(format!(
+            "Invalid format for parameter filter: multiple values for filter[run][{member}]"
+        ))),
+    }
+}
+
+fn status_of(members: &BTreeMap<&'static str, String>) -> Option<RunStatus> {
+    members.get("status").and_then(|status| RunStatus::parse(status))
+}
+
+fn uuid_of(
+    members: &BTreeMap<&'static str, String>,
+    member: &str,
+    message: &str,
+) -> Result<Option<Uuid>, Problem> {
+    members.get(member).map(|text| parse_uuid(text, message)).transpose()
+}
+
+/// Any textual form of a UUID.
+fn parse_uuid(text: &str, message: &str) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text).map_err(|_| Problem::bad_request(message))
+}
+
+/// `GET …/runs/{id}`: one run in full.
+pub async fn show(
+    State(app): State<App>,
+    caller: OrgCaller,
+    Path(id): Path<String>,
+) -> Result<JsonReply<RunView>, Problem> {
+    let run_id = run_id(&id)?;
+    let OrgCaller { org_id, services, .. } = caller;
+    let now = OffsetDateTime::now_utc();
+    let found = view::view(app.stores.runs.as_ref(), &org_id, &services, run_id, now).await?;
+    found.map(|run| JsonReply(StatusCode::OK, run)).ok_or_else(|| no_run(&id))
+}
+
+/// `GET …/runs/{id}/log`: what a run printed.
+pub async fn log(
+    State(app): State<App>,
+    caller: OrgCaller,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    read_log(&app, caller, &id, None, &uri).await
+}
+
+/// `GET …/runs/{id}/hosts/{host}/log`: what a run printed, for one of its hosts.
+pub async fn host_log(
+    State(app): State<App>,
+    caller: OrgCaller,
+    Path((id, host)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    read_log(&app, caller, &id, Some(host), &uri).await
+}
+
+async fn read_log(
+    app: &App,
+    caller: OrgCaller,
+    id: &str,
+    host: Option<String>,
+    uri: &Uri,
+) -> Result<Response, Problem> {
+    let run_id = run_id(id)?;
+    let query = RawQuery::parse(uri.query().unwrap_or_default());
+    let (from, follow) = (log_start(&query)?, log_follow(&query)?);
+    let OrgCaller { org_id, services, .. } = caller;
+    let missing = host.clone().unwrap_or_default();
+    let request = LogRequest { org_id, services, run_id, host, from, follow };
+    let reader = LogReader {
+        runs: Arc::clone(&app.stores.runs),
+        wakeups: app.wakeups.clone(),
+        shutdown: app.shutdown.clone(),
+    };
+    match reader.open(request).await? {
+        Opened::NoRun => Err(no_run(id)),
+        Opened::NoHost => {
+            Err(Problem::not_found("host_not_found", format!("run {id} has no host {missing:?}")))
+        }
+        Opened::Output(status, output) => {
+            let headers = [
+                (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+                (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+                (LOG_START, HeaderValue::from(from)),
+                (RUN_STATUS, HeaderValue::from_static(status.as_str())),
+            ];
+            Ok((headers, Body::from_stream(output)).into_response())
+        }
+    }
+}
+
+/// Positions beyond what the databases count in are no positions.
+fn log_start(query: &RawQuery) -> Result<u64, Problem> {
+    let values: Vec<&str> = query.values("from").collect();
+    let position = |text: &str| text.parse::<u64>().ok().filter(|at| i64::try_from(*at).is_ok());
+    match values.as_slice() {
+        [] => Ok(0),
+        [text] => position(text).ok_or_else(|| {
+            bad_parameter(
+                "invalid_from",
+                format!("from={text:?} is not the number of a byte, from 0"),
+            )
+        }),
+        _ => Err(bad_parameter("invalid_from", "from is given more than once".to_owned())),
+    }
+}
+
+fn log_follow(query: &RawQuery) -> Result<bool, Problem> {
+    match query.values("follow").collect::<Vec<_>>().as_slice() {
+        [] | ["false"] => Ok(false),
+        ["true"] => Ok(true),
+        given => {
+            let given = given.join(", ");
+            let message = format!("follow={given:?} is not acceptable; allowed: true, false");
+            Err(bad_parameter("invalid_follow", message))
+        }
+    }
+}
+
+fn bad_parameter(code: &'static str, message: String) -> Problem {
+    Problem::ours(StatusCode::BAD_REQUEST, code, message)
+}
+
+/// An id that is none cannot be that of a run.
+fn run_id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text).map_err(|_| no_run(text))
+}
+
+fn no_run(id: &str) -> Problem {
+    Problem::not_found("run_not_found", format!("there is no run {id:?} in this organisation"))
+}
