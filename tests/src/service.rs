@@ -1,0 +1,186 @@
+//! The service inside the test's process: the real router over a real SQLite database in a private
+//! directory, on a free port. For tests that look at stores and count what is asked of them.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use anyhow::{Context, Result};
+use dispatcher_api::{
+    app::App,
+    auth::{principal::OrgScope, psk::PskTable},
+    bus::{Topic, Wakeups},
+    config::{Settings, Standalone, source::Source},
+    execution::{Execution, Parts},
+    http::{lifecycle::Lifecycle, request_id::RequestIds, router::router},
+    keyring::Keyring,
+    recipients::model::Recipient,
+    runs::model::{NewRoute, NewRun},
+    storage::Objects,
+    store::{Stores, sqlite},
+};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::worker::ScriptedWorker;
+
+/// The organisation everything in these tests belongs to, unless a test says otherwise.
+pub const ORG: &str = "org-1";
+/// The key of the service `test`, which may act for every organisation.
+pub const KEY: &str = "testkey";
+
+/// A running service. Ends when dropped.
+pub struct InProcess {
+    /// What it is made of.
+    pub app: App,
+    /// Its address.
+    pub url: String,
+    directory: TempDir,
+    serving: JoinHandle<()>,
+}
+
+impl InProcess {
+    /// Starts it with its defaults.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[], |stores| stores).await
+    }
+
+    /// Starts it with more environment variables, and with stores that a test has wrapped.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start_with(
+        variables: &[(&str, &str)],
+        wrap: impl FnOnce(Stores) -> Stores,
+    ) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let stores = wrap(sqlite::Store::open(directory.path())?);
+        let app = wire(directory.path(), listener.local_addr()?, variables, stores)?;
+        let router = router(&app);
+        let serving = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the service in the test has ended");
+            }
+        });
+        Ok(Self { app, url, directory, serving })
+    }
+
+    /// Where its database is.
+    #[must_use]
+    pub fn database(&self) -> std::path::PathBuf {
+        self.directory.path().join(sqlite::FILE_NAME)
+    }
+
+    /// Registers a recipient of the usual organisation and hands out its worker.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn worker(&self) -> Result<ScriptedWorker> {
+        let id = Uuid::new_v4();
+        let key = format!("dwk_{}_{}", id.simple(), "s".repeat(32));
+        let recipient = Recipient {
+            id,
+            org_id: ORG.to_owned(),
+            name: "scripted".to_owned(),
+            key_digest: self.app.keyring.digests(key.as_bytes()).into_iter().next(),
+            last_seen: None,
+            created_at: OffsetDateTime::now_utc().truncate_to_microsecond(),
+        };
+        anyhow::ensure!(self.app.stores.recipients.register(&recipient).await?, "id in use");
+        Ok(ScriptedWorker::new(&self.url, id, key))
+    }
+
+    /// Creates a run for a recipient, as a dispatch does, and rings its worker.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn create(&self, run: NewRun) -> Result<Uuid> {
+        let (id, recipient) = (run.id, run.recipient);
+        self.app.stores.runs.create(&[run], None).await?;
+        self.app.wakeups.wake(Topic::Recipient(recipient));
+        Ok(id)
+    }
+
+    /// A request with the key of the service `test`, for the usual organisation.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        reqwest::Client::new()
+            .request(method, format!("{}{path}", self.url))
+            .header("authorization", format!("PSK {KEY}"))
+            .header("x-dispatcher-org", ORG)
+    }
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        self.app.shutdown.cancel();
+        self.serving.abort();
+    }
+}
+
+/// A run for this recipient, an hour long, to be changed by the test.
+#[must_use]
+pub fn new_run(recipient: Uuid) -> NewRun {
+    NewRun {
+        id: Uuid::new_v4(),
+        org_id: ORG.to_owned(),
+        recipient,
+        correlation_id: Uuid::new_v4(),
+        url: "https://example.com/site.yml".to_owned(),
+        labels: BTreeMap::new(),
+        timeout: 3600,
+        service: "test".to_owned(),
+        name: Some("a test".to_owned()),
+        web_console_url: "https://example.com/runs".to_owned(),
+        principal: Some("tester".to_owned()),
+        sat_id: None,
+        sat_org_id: None,
+        response_full: true,
+        created_at: OffsetDateTime::now_utc().truncate_to_microsecond(),
+        hosts: Vec::new(),
+        route: NewRoute::Worker { inputs: None, sealed_secrets: None },
+    }
+}
+
+fn wire(
+    directory: &Path,
+    listen: std::net::SocketAddr,
+    variables: &[(&str, &str)],
+    stores: Stores,
+) -> Result<App> {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let source = Source::new(variables.iter().map(own).collect());
+    let url = format!("http://{listen}");
+    let standalone = Standalone { data_dir: directory.to_owned(), listen, url: url.clone() };
+    let (settings, _) = Settings::checked(source, Some(&standalone))?;
+    let keys = Keyring::generate().map_err(|_| anyhow::anyhow!("no randomness"))?;
+    let keyring = Arc::new(Keyring::parse(&keys).context("a fresh key")?);
+    let (wakeups, shutdown) = (Wakeups::default(), CancellationToken::new());
+    let execution = Execution::new(Parts {
+        work: Arc::clone(&stores.work),
+        recipients: Arc::clone(&stores.recipients),
+        wakeups: wakeups.clone(),
+        keyring: Arc::clone(&keyring),
+        public_url: url,
+        settings: settings.execution,
+        shutdown: shutdown.clone(),
+    });
+    Ok(App {
+        stores,
+        objects: Objects::directory(&directory.join("objects"))?,
+        wakeups,
+        services: Arc::new(PskTable::new([("test", KEY, OrgScope::All)], &keyring)?),
+        keyring,
+        execution,
+        connector: None,
+        settings: Arc::new(settings),
+        lifecycle: Arc::new(Lifecycle::default()),
+        request_ids: Arc::new(RequestIds::default()),
+        shutdown,
+    })
+}
