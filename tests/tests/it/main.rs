@@ -8,4 +8,6 @@
     reason = "a test that cannot go on should panic"
 )]
 
+mod execution_volume;
+mod execution_work;
 mod layering;
