@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::psk::PskTable,
+    auth::{principal::OrgScope, psk::PskTable},
     bus::Wakeups,
-    config::Settings,
-    connector::Connector,
-    execution::Execution,
+    config::{Settings, connector::ConnectorImpl, secrets::ServiceKey},
+    connector::{Connector, mock::MockConnector},
+    execution::{self, Execution},
     http::{lifecycle::Lifecycle, request_id::RequestIds},
     keyring::Keyring,
     storage::Objects,
@@ -42,4 +43,81 @@ pub struct App {
     pub request_ids: Arc<RequestIds>,
     /// Cancelled when streams and loops are to end.
     pub shutdown: CancellationToken,
+}
+
+/// What an [`App`] is made of; everything else follows from it.
+pub struct Parts {
+    /// Every setting.
+    pub settings: Settings,
+    /// The database.
+    pub stores: Stores,
+    /// The object store.
+    pub objects: Objects,
+    /// The shared secrets, unparsed.
+    pub secret_keys: SecretString,
+    /// Keys of services beside those of the settings.
+    pub more_services: Vec<ServiceKey>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Wires the parts together.
+    ///
+    /// # Errors
+    /// When the secret keys cannot be used, or two services have the same key.
+    pub fn new(parts: Parts) -> anyhow::Result<Self> {
+        let Parts { settings, stores, objects, secret_keys, more_services } = parts;
+        let keyring = Arc::new(Keyring::parse(secret_keys.expose_secret())?);
+        let services = service_keys(&settings, &more_services, &keyring)?;
+        let wakeups = Wakeups::default();
+        let shutdown = CancellationToken::new();
+        let execution = Execution::new(execution::Parts {
+            work: Arc::clone(&stores.work),
+            recipients: Arc::clone(&stores.recipients),
+            wakeups: wakeups.clone(),
+            keyring: Arc::clone(&keyring),
+            public_url: settings.dispatch.public_url.clone(),
+            settings: settings.execution,
+            shutdown: shutdown.clone(),
+        });
+        Ok(Self {
+            stores,
+            objects,
+            wakeups,
+            keyring,
+            execution,
+            connector: connector(&settings),
+            settings: Arc::new(settings),
+            services: Arc::new(services),
+            lifecycle: Arc::default(),
+            request_ids: Arc::default(),
+            shutdown,
+        })
+    }
+}
+
+fn service_keys(
+    settings: &Settings,
+    more: &[ServiceKey],
+    keyring: &Keyring,
+) -> anyhow::Result<PskTable> {
+    let entry = |key: &'_ ServiceKey| {
+        let org = key.org_id.clone().map_or(OrgScope::All, OrgScope::One);
+        (key.service.clone(), key.key.expose_secret().to_owned(), org)
+    };
+    let all: Vec<_> = settings.secrets.services.iter().chain(more).map(entry).collect();
+    let borrowed = all.iter().map(|(name, key, org)| (name.as_str(), key.as_str(), org.clone()));
+    Ok(PskTable::new(borrowed, keyring)?)
+}
+
+fn connector(settings: &Settings) -> Option<Arc<dyn Connector>> {
+    match settings.connector.implementation {
+        ConnectorImpl::Off => None,
+        ConnectorImpl::Mock => Some(Arc::new(MockConnector)),
+    }
 }

@@ -14,6 +14,7 @@ pub mod app;
 pub mod auth;
 pub mod bus;
 pub mod cleaner;
+pub mod commands;
 pub mod config;
 pub mod connector;
 pub mod events;

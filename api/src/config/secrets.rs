@@ -13,6 +13,13 @@ const SECRET_KEYS: Spec = Spec {
     allowed: "<key id>:<base64 of 32 bytes or more>, separated by commas",
     secret: true,
 };
+const SERVICE_KEYS: Spec = Spec {
+    names: &["PSK_AUTH_<NAME>"],
+    about: "The pre-shared key of the service <name> (in lower case), which may dispatch for every \
+            organisation.",
+    allowed: "letters and digits; a key of its own for each service",
+    secret: true,
+};
 /// What the variables with keys of services begin with.
 const PSK_PREFIX: &str = "PSK_AUTH_";
 
@@ -46,12 +53,11 @@ impl SecretSettings {
                  the same on every instance",
             );
         }
-        let services = source.with_prefix(PSK_PREFIX).into_iter().filter_map(service_key).collect();
-        Self { secret_keys, services }
+        let services = source.family(&SERVICE_KEYS, PSK_PREFIX);
+        Self { secret_keys, services: services.into_iter().map(service_key).collect() }
     }
 }
 
-fn service_key((name, key): (String, String)) -> Option<ServiceKey> {
-    let named = !name.is_empty() && !key.is_empty();
-    named.then(|| ServiceKey { service: name.to_lowercase(), key: key.into(), org_id: None })
+fn service_key((name, key): (String, String)) -> ServiceKey {
+    ServiceKey { service: name.to_lowercase(), key: key.into(), org_id: None }
 }

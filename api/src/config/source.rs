@@ -116,6 +116,21 @@ impl Source {
             .collect()
     }
 
+    /// Every setting of a family, whose names only begin alike: the rest of the name and the value,
+    /// by name. Empty values do not count.
+    pub fn family(&mut self, spec: &Spec, prefix: &str) -> Vec<(String, String)> {
+        let mut found = self.with_prefix(prefix);
+        found.retain(|(rest, value)| !rest.is_empty() && !value.is_empty());
+        let names: Vec<String> = found.iter().map(|(rest, _)| format!("{prefix}{rest}")).collect();
+        let (value, origin) = if found.is_empty() {
+            (String::new(), "default".to_owned())
+        } else {
+            (format!("{} set", found.len()), names.join(", "))
+        };
+        self.note(spec, &value, origin);
+        found
+    }
+
     /// Notes that a value is not acceptable.
     pub fn reject(&mut self, spec: &Spec, value: &str) {
         let name = spec.names.first().copied().unwrap_or_default();

@@ -1,0 +1,33 @@
+//! What one instance does besides answering requests: loops that end with the process.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::{app::App, cleaner::Cleaner, http::metrics};
+
+/// Running loops.
+#[derive(Debug)]
+pub(super) struct Loops(TaskTracker);
+
+impl Loops {
+    /// Starts every loop.
+    #[must_use]
+    pub(super) fn start(app: &App, handle: PrometheusHandle) -> Self {
+        let tracker = TaskTracker::new();
+        let shutdown = app.shutdown.clone();
+        tracker.spawn(shutdown.clone().run_until_cancelled_owned(metrics::keep_up(handle)));
+        let cleaner = Cleaner::new(app.stores.upkeep.clone(), app.settings.cleaner);
+        tracker.spawn(async move { cleaner.run(shutdown).await });
+        tracker.close();
+        Self(tracker)
+    }
+
+    /// Waits until every loop has ended, at most this long.
+    pub(super) async fn ended(&self, at_most: Duration) {
+        if tokio::time::timeout(at_most, self.0.wait()).await.is_err() {
+            tracing::warn!("background work was cut off after GRACEFUL_TIMEOUT");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the binary can be asked to do, one file per command. With [`crate::app`], the only place
+//! that knows which adapter is in use.
+
+use std::{future::Future, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+mod clean;
+mod config;
+mod data_dir;
+mod healthcheck;
+mod loops;
+mod migrate;
+mod opening;
+mod serve;
+mod standalone;
+mod telemetry;
+
+/// Runs Ansible playbooks on connected hosts.
+#[derive(Debug, Parser)]
+#[command(name = "dispatcher-api", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything in one process, with nothing to install: SQLite, a directory, a local worker.
+    Standalone(standalone::Arguments),
+    /// One instance of the service; the environment says what it shares with others.
+    Serve,
+    /// The same as serve, as Playbook Dispatcher called it.
+    Run(serve::Modules),
+    /// Brings the database to this version's shape, or takes that back.
+    Migrate(migrate::Arguments),
+    /// Ends what has expired, once.
+    Clean,
+    /// Asks an instance whether it is ready; the exit status tells.
+    Healthcheck(healthcheck::Arguments),
+    /// Shows the settings in force and where they come from.
+    Config(config::Arguments),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// When it cannot be done; the text says why and what helps.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Standalone(arguments) => blocking(standalone::run(arguments)),
+            Command::Serve => blocking(serve::run()),
+            Command::Run(modules) => blocking(async move {
+                modules.check()?;
+                serve::run().await
+            }),
+            Command::Migrate(arguments) => blocking(migrate::run(arguments)),
+            Command::Clean => blocking(clean::run()),
+            Command::Healthcheck(arguments) => blocking(healthcheck::run(arguments)),
+            Command::Config(arguments) => config::run(&arguments),
+        }
+    }
+}
+
+fn blocking(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // Work that blocks must not keep an ended process alive.
+    runtime.shutdown_background();
+    result
+}

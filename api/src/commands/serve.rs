@@ -1,0 +1,133 @@
+//! `serve`: one instance of the service. Everything it shares with others is named by settings.
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{loops::Loops, opening, telemetry};
+use crate::{
+    app::{App, Parts},
+    config::{Settings, connector::ConnectorImpl, source::Source, values::ListenAddress},
+    http::{
+        listen::Listener,
+        metrics, router,
+        server::{self, Server},
+    },
+    storage::Objects,
+};
+
+/// Modules of the original's process; here they are always all there.
+const MODULES: [&str; 3] = ["api", "validator", "response-consumer"];
+
+/// What `run` may be asked for.
+#[derive(Args, Debug)]
+pub(super) struct Modules {
+    /// api, validator, response-consumer: accepted, since every instance does all of it.
+    #[arg(short, long = "module", value_delimiter = ',')]
+    modules: Vec<String>,
+}
+
+impl Modules {
+    /// Refuses modules that nobody knows.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        match self.modules.iter().find(|name| !MODULES.contains(&name.as_str())) {
+            Some(unknown) => bail!("unknown module {unknown}; there are {}", MODULES.join(", ")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Serves until a signal.
+///
+/// # Errors
+/// When the settings are wrong, or something they name cannot be used.
+pub(super) async fn run() -> anyhow::Result<ExitCode> {
+    let mut source = Source::from_process();
+    let database = opening::database(&mut source);
+    let (settings, _) = Settings::checked(source, None)?;
+    let database = database.context("no database is named")?;
+    telemetry::start(settings.logging)?;
+    let mut listeners = Vec::new();
+    for address in &settings.http.listen {
+        listeners.push(Listener::bind(address).await?);
+    }
+    let secret_keys = settings.secrets.secret_keys.clone();
+    let app = App::new(Parts {
+        stores: opening::open(&database).await?,
+        objects: Objects::directory(&settings.storage.directory)?,
+        secret_keys: secret_keys.context("DISPATCHER_SECRET_KEYS is required")?,
+        more_services: Vec::new(),
+        settings,
+    })?;
+    Instance::start(app, listeners).await?.until_signal().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A running instance.
+pub(super) struct Instance {
+    app: App,
+    server: Server,
+    probes: Server,
+    loops: Loops,
+    /// Where metrics and probes are.
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+impl Instance {
+    /// Serves on the listeners and starts every loop.
+    ///
+    /// # Errors
+    /// When the metrics port is taken.
+    pub(super) async fn start(app: App, listeners: Vec<Listener>) -> anyhow::Result<Self> {
+        say_what_is_special(&app.settings);
+        let handle: PrometheusHandle = metrics::install()?;
+        let http = &app.settings.http;
+        let probes = Listener::bind(&ListenAddress::Tcp(http.metrics)).await?;
+        let address = probes.tcp_address();
+        let probes = Server::start(vec![probes], metrics::router(&app, handle.clone()), http);
+        let server = Server::start(listeners, router::router(&app), http);
+        let loops = Loops::start(&app, handle);
+        Ok(Self { app, server, probes, loops, metrics: address })
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    ///
+    /// # Errors
+    /// When signals cannot be received.
+    pub(super) async fn until_signal(self) -> anyhow::Result<()> {
+        let graceful = self.app.settings.http.graceful_timeout;
+        let terminate = tokio::sync::Mutex::new(signal(SignalKind::terminate())?);
+        let interrupt = tokio::sync::Mutex::new(signal(SignalKind::interrupt())?);
+        let next = || async {
+            let (mut terminate, mut interrupt) = (terminate.lock().await, interrupt.lock().await);
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        };
+        server::drain(&self.app, &self.server, next).await;
+        self.loops.ended(graceful).await;
+        self.probes.stop(graceful).await;
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+fn say_what_is_special(settings: &Settings) {
+    if !settings.meaningless.is_empty() {
+        let names = settings.meaningless.join(", ");
+        tracing::warn!(names, "these settings are set and have no meaning here");
+    }
+    if settings.connector.implementation == ConnectorImpl::Mock {
+        tracing::warn!(
+            "CLOUD_CONNECTOR_IMPL=mock: dispatches to foreign hosts are accepted and DELIVERED \
+             TO NOBODY"
+        );
+    }
+    if settings.dispatch.demo_mode {
+        tracing::warn!("DEMO_MODE: every run has the zero correlation id");
+    }
+}
