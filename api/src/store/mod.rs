@@ -25,7 +25,6 @@ use crate::{
     uploads::model::{ApplyOutcome, ClaimedUpload, RunnerUpdate, Upload},
 };
 
-pub mod host_log;
 pub mod postgres;
 pub mod sqlite;
 

@@ -1,8 +1,6 @@
 //! Creating runs: everything of a request in one commit, under its idempotency key.
 
-use dispatcher_wire::RunStatus;
 use rusqlite::{OptionalExtension, Transaction, params};
-use serde_json::{Map, Value};
 
 use super::{
     super::StoreResult,
@@ -30,9 +28,9 @@ pub(super) fn create(
         reserve(tx, key)?;
     }
     for new in runs {
-        let run = run_of(new);
+        let run = new.row();
         insert_run(tx, &run)?;
-        let hosts: Vec<RunHostRow> = new.hosts.iter().map(|host| host_of(new, host)).collect();
+        let hosts: Vec<RunHostRow> = new.host_rows().collect();
         for (row, host) in hosts.iter().zip(&new.hosts) {
             insert_host(tx, row, host)?;
         }
@@ -98,42 +96,6 @@ pub(super) fn answer(
         At(key.expires_at),
     ])?;
     Ok(())
-}
-
-fn run_of(new: &NewRun) -> RunRow {
-    let label = |(key, value): (&String, &String)| (key.clone(), Value::String(value.clone()));
-    RunRow {
-        id: new.id,
-        org_id: new.org_id.clone(),
-        recipient: new.recipient,
-        correlation_id: new.correlation_id,
-        url: new.url.clone(),
-        labels: Value::Object(new.labels.iter().map(label).collect::<Map<_, _>>()),
-        status: RunStatus::Running,
-        timeout: new.timeout,
-        service: new.service.clone(),
-        name: new.name.clone(),
-        web_console_url: Some(new.web_console_url.clone()),
-        principal: new.principal.clone(),
-        sat_id: new.sat_id,
-        sat_org_id: new.sat_org_id.clone(),
-        response_full: new.response_full,
-        created_at: new.created_at,
-        updated_at: new.created_at,
-    }
-}
-
-fn host_of(new: &NewRun, host: &NewRunHost) -> RunHostRow {
-    RunHostRow {
-        id: host.id,
-        run_id: new.id,
-        inventory_id: host.inventory_id,
-        host: host.host.clone(),
-        status: RunStatus::Running,
-        log: String::new(),
-        created_at: new.created_at,
-        updated_at: new.created_at,
-    }
 }
 
 fn insert_run(tx: &Transaction<'_>, run: &RunRow) -> StoreResult<()> {

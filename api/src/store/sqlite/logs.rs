@@ -4,14 +4,8 @@ use dispatcher_wire::RunStatus;
 use rusqlite::{OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
-use super::{
-    super::{
-        StoreResult,
-        host_log::{end_length, host_log},
-    },
-    encode::State,
-};
-use crate::runs::model::LogSlice;
+use super::{super::StoreResult, encode::State};
+use crate::{execution::excerpt::Excerpt, runs::model::LogSlice};
 
 /// A piece of a run's output; `None` where the organisation has no such run (or host).
 pub(super) fn slice(
@@ -107,10 +101,12 @@ pub(super) fn capped(
     total: u64,
     cap: usize,
 ) -> StoreResult<String> {
-    let length = end_length(total, cap);
-    let head = output(tx, run_id, 0, length)?;
-    let tail = output(tx, run_id, total.saturating_sub(length as u64), length)?;
-    Ok(host_log(run_id, total, cap, &head, &tail))
+    let excerpt = Excerpt::of(total, cap);
+    // Neither end is longer than the cap, which is an usize.
+    let read =
+        |from: u64, to: u64| output(tx, run_id, from, usize::try_from(to - from).unwrap_or(cap));
+    let (head, tail) = (read(0, excerpt.head)?, read(excerpt.tail, excerpt.total)?);
+    Ok(excerpt.text(&head, &tail))
 }
 
 /// The text of a run whose worker has not ended it; empty for every other.

@@ -20,7 +20,7 @@ pub(super) fn run_event(
     event_type: EventType,
 ) -> StoreResult<()> {
     let number = reserve(tx, run.id, 1)?;
-    let entity = ("run", run.id, State(run.status));
+    let entity = ("run", run.id, State(run.status), At(run.updated_at));
     insert(tx, run, number, entity, event_type, &run_payload(run))
 }
 
@@ -36,7 +36,7 @@ pub(super) fn host_events(
     }
     let first = reserve(tx, run.id, hosts.len())?;
     for (number, host) in (first..).zip(hosts) {
-        let entity = ("run_host", host.id, State(host.status));
+        let entity = ("run_host", host.id, State(host.status), At(host.updated_at));
         insert(tx, run, number, entity, event_type, &run_host_payload(host))?;
     }
     Ok(())
@@ -55,7 +55,7 @@ fn insert(
     tx: &Transaction<'_>,
     run: &RunRow,
     number: i64,
-    (entity, entity_id, status): (&str, Uuid, State),
+    (entity, entity_id, status, at): (&str, Uuid, State, At),
     event_type: EventType,
     payload: &Value,
 ) -> StoreResult<()> {
@@ -74,7 +74,7 @@ fn insert(
         run.service,
         status,
         to_json(payload)?,
-        At::now(),
+        at,
     ])?;
     Ok(())
 }
