@@ -11,7 +11,7 @@ use axum::{
 use serde_json::json;
 
 use super::json::JsonReply;
-use crate::store::StoreError;
+use crate::{storage::StorageError, store::StoreError};
 
 tokio::task_local! {
     /// The id of the request that is being answered, set by the outermost layer.
@@ -77,6 +77,14 @@ impl From<StoreError> for Problem {
                 "the database is unavailable; try again".to_owned(),
             ),
         }
+    }
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        tracing::error!(request_id = request_id(), %error, "a request failed in the object store");
+        let message = "the object store is unavailable; try again";
+        Self::ours(StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable", message)
     }
 }
 

@@ -108,6 +108,9 @@ impl<R: Read> Read for Bounded<R> {
 
 fn check_bundle(content: impl Read, entry: Option<&str>) -> Result<String, BundleError> {
     let entry = entry.unwrap_or(DEFAULT_ENTRY);
+    if !entry.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return refused("the entry must be plain ASCII: it is sent in a header");
+    }
     let wanted = clean_path(entry.as_bytes()).map_err(BundleError::Refused)?;
     let mut content = Bounded { inner: content, left: MAX_OPENED };
     let damaged = |error: io::Error| BundleError::Refused(format!("the archive is bad: {error}"));
@@ -272,6 +275,7 @@ mod tests {
             assert_eq!(entry(Some("./roles//a.yml")).as_deref(), Some("roles/a.yml"));
             assert!(reason(&content, Some("other.yml")).contains("no file other.yml"));
             assert!(reason(&content, Some("roles")).contains("directory"));
+            assert!(reason(&content, Some("a\nb.yml")).contains("ASCII"));
             assert!(reason(&content, Some("../site.yml")).contains(".."));
         }
     }

@@ -20,3 +20,28 @@ pub struct StoredPlaybook {
     /// When it last changed.
     pub updated_at: OffsetDateTime,
 }
+
+/// The longest name of a stored playbook, in characters.
+pub const MAX_NAME: usize = 128;
+
+/// Whether a playbook may have this name.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=MAX_NAME).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn names_are_file_names_without_surprises() {
+        for name in ["a", "site.yml", "Web-2_x.tar.gz", &"n".repeat(128)] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", ".", "..", ".hidden", "a/b", "a b", "ä", "a\0", &"n".repeat(129)] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Storing a playbook: streamed to the object store while its digest is taken, checked there, named
+//! after its digest, and only then pointed at by a name. A cut or refused body leaves nothing.
+
+use std::{fmt::Display, io, sync::Arc};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use dispatcher_worker::crash;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use time::OffsetDateTime;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use uuid::Uuid;
+
+use super::{
+    address::Content,
+    bundle::{self, BundleError},
+    content::{self, Description},
+    model::StoredPlaybook,
+};
+use crate::{
+    storage::{Objects, StorageError},
+    store::{PlaybookStore, StoreError},
+};
+
+/// Where bodies lie until they are checked.
+const INCOMING: &str = "playbooks-incoming";
+
+/// Why a playbook was not stored. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The content is not a playbook; says why.
+    #[error("{0}")]
+    Refused(String),
+    /// The same content is stored with another entry.
+    #[error("this very content is stored already with the entry {}; use that, or change it",
+        .0.as_deref().unwrap_or("of a single file"))]
+    OtherEntry(Option<String>),
+    /// The body did not arrive, is too long, or could not be written.
+    #[error(transparent)]
+    Body(StorageError),
+    /// The object store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Something that must not happen.
+    #[error("{0}")]
+    Failed(String),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where playbooks are stored.
+#[derive(Clone)]
+pub struct Shelf {
+    /// Their contents.
+    pub objects: Objects,
+    /// Their names.
+    pub names: Arc<dyn PlaybookStore>,
+    /// The most that one may take as sent, in bytes.
+    pub max_size: u64,
+}
+
+/// A playbook to be stored.
+#[derive(Clone, Debug)]
+pub struct NewPlaybook {
+    /// Whose it is.
+    pub org_id: String,
+    /// A valid name.
+    pub name: String,
+    /// The file that is run, where the caller says so.
+    pub entry: Option<String>,
+}
+
+struct Incoming {
+    key: String,
+    size: u64,
+    sha256: [u8; 32],
+}
+
+impl Shelf {
+    /// Stores a playbook under its name. `true`: the name is new.
+    ///
+    /// # Errors
+    /// When the body fails, is too long or is not a playbook, or a store fails.
+    pub async fn put<S, E>(
+        &self,
+        new: NewPlaybook,
+        body: S,
+    ) -> Result<(StoredPlaybook, bool), PutError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: Display + Send,
+    {
+        let incoming = self.take(body).await.map_err(PutError::Body)?;
+        let stored = self.shelve(&incoming, &new).await;
+        if stored.is_err() {
+            self.objects.delete(&incoming.key).await?;
+        }
+        let entry = stored?;
+        crash::point("playbook.object.stored");
+        let now = OffsetDateTime::now_utc().truncate_to_microsecond();
+        let before = self.names.get(&new.org_id, &new.name).await?;
+        let playbook = StoredPlaybook {
+            org_id: new.org_id,
+            name: new.name,
+            sha256: incoming.sha256,
+            size: i64::try_from(incoming.size).unwrap_or(i64::MAX),
+            entry,
+            created_at: before.as_ref().map_or(now, |before| before.created_at),
+            updated_at: now,
+        };
+        self.names.put(&playbook).await?;
+        crash::point("playbook.row.committed");
+        Ok((playbook, before.is_none()))
+    }
+
+    async fn take<S, E>(&self, body: S) -> Result<Incoming, StorageError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: Display + Send,
+    {
+        let key = format!("{INCOMING}/{}", Uuid::new_v4());
+        let mut digest = Context::new(&SHA256);
+        let body = body.inspect_ok(|piece| digest.update(piece));
+        let size = self.objects.write(&key, body, self.max_size).await?;
+        let mut sha256 = [0; 32];
+        // SHA-256 has 32 bytes, so both sides are of one length.
+        sha256.copy_from_slice(digest.finish().as_ref());
+        Ok(Incoming { key, size, sha256 })
+    }
+
+    /// Checks what has come in and gives it its place; answers with its entry.
+    async fn shelve(
+        &self,
+        incoming: &Incoming,
+        new: &NewPlaybook,
+    ) -> Result<Option<String>, PutError> {
+        let entry = self.check(&incoming.key, new.entry.clone()).await?;
+        let content = Content { org_id: new.org_id.clone(), sha256: incoming.sha256 };
+        let description = Description { entry };
+        match content::describe(&self.objects, &content).await? {
+            Some(known) if known == description => self.objects.delete(&incoming.key).await?,
+            Some(known) => return Err(PutError::OtherEntry(known.entry)),
+            None => {
+                self.objects.rename(&incoming.key, &content::key(&content)).await?;
+                content::note(&self.objects, &content, &description).await?;
+            }
+        }
+        Ok(description.entry)
+    }
+
+    async fn check(&self, key: &str, entry: Option<String>) -> Result<Option<String>, PutError> {
+        let lost = || PutError::Failed("what was just written is not there".to_owned());
+        let reading = self.objects.read(key).await?.ok_or_else(lost)?;
+        let pieces = reading.pieces.map_err(io::Error::other).boxed();
+        let reader = SyncIoBridge::new(StreamReader::new(pieces));
+        let checked =
+            tokio::task::spawn_blocking(move || bundle::check(reader, entry.as_deref())).await;
+        match checked {
+            Ok(Ok(entry)) => Ok(entry),
+            Ok(Err(BundleError::Refused(reason))) => Err(PutError::Refused(reason)),
+            Ok(Err(BundleError::Unreadable(error))) => Err(PutError::Failed(error.to_string())),
+            Err(error) => Err(PutError::Failed(error.to_string())),
+        }
+    }
+
+    /// Removes bodies that a crash has left behind, once they are older than any request.
+    ///
+    /// # Errors
+    /// When the object store fails.
+    pub async fn sweep(&self, before: OffsetDateTime) -> Result<u64, StorageError> {
+        let mut left = self.objects.list(INCOMING);
+        let mut removed = 0;
+        while let Some(found) = left.try_next().await? {
+            if found.written_at < before {
+                self.objects.delete(&found.key).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
