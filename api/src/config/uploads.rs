@@ -65,11 +65,6 @@ const AFTER_LINES: Spec = spec(
 );
 const CONCURRENCY: Spec =
     spec(&["STORAGE_MAX_CONCURRENCY"], "How many uploads one instance applies at once.", "1 to 64");
-const RECEIVE_TIMEOUT: Spec = spec(
-    &["UPLOAD_RECEIVE_TIMEOUT"],
-    "How long one upload may take to arrive, in seconds.",
-    "1 to 3600",
-);
 const LEASE: Spec = spec(
     &["UPLOAD_LEASE"],
     "How long an instance may take to apply an upload before another takes it over, in seconds.",
@@ -89,8 +84,6 @@ pub const UPLOAD_PATH: &str = "/api/ingress/v1/upload";
 pub struct UploadSettings {
     /// The most that one may take as sent, in bytes.
     pub max_size: u64,
-    /// How long one may take to arrive.
-    pub receive_timeout: Duration,
     /// How many are applied at once.
     pub concurrency: usize,
     /// How long one may take to be applied.
@@ -138,9 +131,8 @@ impl UploadSettings {
     pub fn read(source: &mut Source, public_url: &str) -> Self {
         Self {
             max_size: source.within(&MAX_SIZE, 1 << 20, 1024..=64 << 20),
-            receive_timeout: seconds(source, &RECEIVE_TIMEOUT, 60, 1),
             concurrency: source.within(&CONCURRENCY, 5, 1..=64),
-            lease: seconds(source, &LEASE, 120, 10),
+            lease: Duration::from_secs(source.within(&LEASE, 120, 10..=3600)),
             return_url: return_url(source, public_url),
             opening: Opening {
                 max_bytes: source.within(&MAX_OPENED, 128 << 20, 1024..=1 << 30),
@@ -158,10 +150,6 @@ impl UploadSettings {
             },
         }
     }
-}
-
-fn seconds(source: &mut Source, spec: &Spec, default: u64, least: u64) -> Duration {
-    Duration::from_secs(source.within(spec, default, least..=3600))
 }
 
 fn return_url(source: &mut Source, public_url: &str) -> String {

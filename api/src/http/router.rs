@@ -8,11 +8,13 @@ use axum::{
     http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 
 use super::{extract::OrgCaller, health, layers, problem::Problem};
-use crate::{app::App, execution, recipients, runs};
+use crate::{
+    app::App, config::uploads::UPLOAD_PATH, execution, playbooks, recipients, runs, uploads,
+};
 
 /// Everything under here is answered to organisations, by key or identity.
 pub const PUBLIC: &str = "/api/playbook-dispatcher/";
@@ -29,7 +31,7 @@ pub fn router(app: &App) -> Router {
         .layer(from_fn_with_state(app.clone(), layers::limit_time));
     let transfers = Router::new()
         .merge(workers())
-        .merge(files())
+        .merge(files(app.settings.uploads.max_size))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(app.clone(), layers::limit_transfer_time));
     let all = ordinary
@@ -58,6 +60,9 @@ fn organisations() -> Router<App> {
         .route(&under("runs/{id}/hosts/{host}/log"), get(runs::routes::host_log))
         .route(&under("run_hosts"), get(runs::routes::list_hosts))
         .route(&under("recipients"), get(recipients::routes::list))
+        .route(&under("uploads"), get(uploads::routes::list))
+        .route(&under("playbooks"), get(playbooks::routes::list))
+        .route(&under("playbooks/{name}"), get(playbooks::routes::get))
 }
 
 /// Routes of workers: they hold a request open, or send up to
@@ -72,8 +77,12 @@ fn workers() -> Router<App> {
 }
 
 /// Routes that carry files, each with its own limit of size.
-fn files() -> Router<App> {
+fn files(max_upload: u64) -> Router<App> {
+    let whole = uploads::routes::max_request(max_upload);
     Router::new()
+        .route(UPLOAD_PATH, post(uploads::routes::receive).layer(DefaultBodyLimit::max(whole)))
+        .route(&under("playbooks/{name}"), put(playbooks::routes::put))
+        .route(&under("playbook-content/{org}/{sha256}"), get(playbooks::routes::content))
 }
 
 /// Routes of load balancers and supervisors.

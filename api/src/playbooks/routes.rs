@@ -2,8 +2,8 @@
 
 use axum::{
     body::Body,
-    extract::{Path, Query, RawQuery, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use dispatcher_wire::view::{Page, PlaybookView};
@@ -24,26 +24,24 @@ use crate::{
         json::JsonReply,
         links,
         problem::Problem,
-        query,
+        query::RawQuery,
     },
     storage::StorageError,
 };
 
 /// Header of a bundle with the file that is run.
 pub const ENTRY_HEADER: &str = "dispatcher-playbook-entry";
-/// The path of the list.
-const LIST_PATH: &str = "/api/playbook-dispatcher/v1/playbooks";
 
 /// `PUT …/playbooks/{name}?entry=`: stores a file or a tar bundle under a name.
 pub async fn put(
     State(app): State<App>,
     OrgOperator(caller): OrgOperator,
     Path(name): Path<String>,
-    RawQuery(raw): RawQuery,
+    uri: Uri,
     body: Body,
 ) -> Result<JsonReply<PlaybookView>, Problem> {
-    let raw = query::RawQuery::parse(raw.as_deref().unwrap_or_default());
-    let entry = raw.values("entry").next().map(str::to_owned);
+    let query = RawQuery::parse(uri.query().unwrap_or_default());
+    let entry = query.values("entry").next().map(str::to_owned);
     let new = NewPlaybook { org_id: caller.org_id, name: checked_name(name)?, entry };
     let (playbook, is_new) = shelf(&app).put(new, body.into_data_stream()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -69,14 +67,16 @@ pub async fn get(
 pub async fn list(
     State(app): State<App>,
     caller: OrgCaller,
-    RawQuery(raw): RawQuery,
+    uri: Uri,
 ) -> Result<JsonReply<Page<PlaybookView>>, Problem> {
-    let raw = query::RawQuery::parse(raw.as_deref().unwrap_or_default());
-    let params = raw.page().map_err(Problem::bad_request)?;
+    let query = RawQuery::parse(uri.query().unwrap_or_default());
+    let params = query
+        .page()
+        .map_err(|message| Problem::ours(StatusCode::BAD_REQUEST, "invalid_page", message))?;
     let (store, public_url) = (app.stores.playbooks.as_ref(), &app.settings.dispatch.public_url);
     let part = (params.limit, params.offset);
     let found = list::page(store, public_url, &caller.org_id, part).await?;
-    let page = links::page(LIST_PATH, &raw, params, found.rows, found.total);
+    let page = links::page(uri.path(), &query, params, found.rows, found.total);
     Ok(JsonReply(StatusCode::OK, page))
 }
 

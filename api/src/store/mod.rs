@@ -182,7 +182,8 @@ pub trait UploadStore: Send + Sync {
 
     /// Applies an update and marks the upload, in one commit: locks the run, obeys
     /// [`dispatcher_wire::RunStatus::may_become`], upserts hosts (a host that is final takes
-    /// nothing but a state it may become), replaces log and events, writes events.
+    /// nothing but a state it may become), replaces log and events, writes events. An update that is
+    /// [`RunnerUpdate::is_out_of_date`] changes nothing but the upload, which says so.
     async fn apply(
         &self,
         upload: &ClaimedUpload,
@@ -192,6 +193,9 @@ pub trait UploadStore: Send + Sync {
 
     /// Marks an upload as invalid with the reason. `false`: the claim is not the caller's.
     async fn reject(&self, upload: &ClaimedUpload, reason: &str) -> StoreResult<bool>;
+
+    /// Those of the ids whose archive is not needed any more: applied, or not in the inbox at all.
+    async fn not_needed(&self, ids: &[Uuid]) -> StoreResult<Vec<Uuid>>;
 
     /// A page of an organisation's uploads, newest first.
     async fn list(&self, org_id: &str, limit: i64, offset: i64) -> StoreResult<Rows<Upload>>;

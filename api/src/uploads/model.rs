@@ -90,11 +90,28 @@ pub struct RunnerUpdate {
     pub error: Option<(String, String)>,
 }
 
+impl RunnerUpdate {
+    /// Whether an upload with more events of the same run was applied before this one. Uploads hold
+    /// everything so far and may overtake each other, so the one with more events is the later one.
+    /// A final result is never out of date: whether it counts is for the states to say.
+    #[must_use]
+    pub fn is_out_of_date(&self, stored_events: i64) -> bool {
+        let own = i64::try_from(self.events.len()).unwrap_or(i64::MAX);
+        !self.status.is_final() && own < stored_events
+    }
+}
+
+/// What the inbox says of an upload that was overtaken.
+pub const OUT_OF_DATE: &str = "an upload with more events of this run was applied before";
+
 /// What applying an upload came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ApplyOutcome {
     /// The run and its hosts are updated (as far as their states allow).
     Applied,
+    /// A later upload of the run was applied before; only the upload was marked, with
+    /// [`OUT_OF_DATE`].
+    OutOfDate,
     /// No run of that organisation has that correlation id (or it is not the token's run).
     NoRun,
     /// The claim is not (or no longer) the caller's; nothing was changed.

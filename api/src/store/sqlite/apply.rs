@@ -17,7 +17,7 @@ use super::{
 use crate::{
     events::model::EventType,
     runs::model::{RunHostRow, RunRow},
-    uploads::model::{ApplyOutcome, ClaimedUpload, RunnerUpdate, UploadState},
+    uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState},
 };
 
 /// Applies an update and marks its upload.
@@ -40,6 +40,10 @@ pub(super) fn apply(
     };
     // An upload proves that the run was delivered.
     take_as_sent(tx, &run)?;
+    if update.is_out_of_date(stored_events(tx, run.id)?) {
+        close(tx, upload, UploadState::Applied, Some(OUT_OF_DATE))?;
+        return Ok(ApplyOutcome::OutOfDate);
+    }
     update_run(tx, &mut run, update, now)?;
     update_hosts(tx, &run, update, now)?;
     close(tx, upload, UploadState::Applied, None)?;
@@ -59,6 +63,12 @@ fn find(
     let upload = &upload.upload;
     let mut statement = tx.prepare_cached(&sql)?;
     first(statement.query(params![upload.org_id, correlation_id, upload.run_id])?, run)
+}
+
+/// How many events the run has from earlier uploads.
+fn stored_events(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<i64> {
+    let count = "SELECT json_array_length(events) FROM runs WHERE id = ?1";
+    Ok(tx.prepare_cached(count)?.query_row([run_id], |row| row.get(0))?)
 }
 
 /// Replaces the events of a run, and its state as far as the one it has allows. What succeeded or

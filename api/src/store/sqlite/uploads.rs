@@ -60,6 +60,11 @@ impl UploadStore for Store {
         self.db.write(points, close).await
     }
 
+    async fn not_needed(&self, ids: &[Uuid]) -> StoreResult<Vec<Uuid>> {
+        let ids = ids.to_vec();
+        self.db.read(move |tx| not_needed(tx, &ids)).await
+    }
+
     async fn list(&self, org_id: &str, limit: i64, offset: i64) -> StoreResult<Rows<Upload>> {
         let org_id = org_id.to_owned();
         self.db.read(move |tx| list(tx, &org_id, limit, offset)).await
@@ -169,6 +174,18 @@ pub(super) fn close(
         )?
         .execute(params![upload.upload.id, upload.claim, state.as_str(), reason])?;
     Ok(closed > 0)
+}
+
+fn not_needed(tx: &Transaction<'_>, ids: &[Uuid]) -> StoreResult<Vec<Uuid>> {
+    let mut needed =
+        tx.prepare_cached("SELECT 1 FROM uploads WHERE id = ?1 AND state <> 'applied'")?;
+    let mut rest = Vec::new();
+    for id in ids {
+        if !needed.exists([id])? {
+            rest.push(*id);
+        }
+    }
+    Ok(rest)
 }
 
 fn list(tx: &Transaction<'_>, org_id: &str, limit: i64, offset: i64) -> StoreResult<Rows<Upload>> {
