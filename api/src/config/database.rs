@@ -139,14 +139,16 @@ pub fn read(source: &mut Source) -> Option<Database> {
             (Some(url), None) => Address::Url(url.clone()),
             (None, Some(parts)) => parts,
             (Some(_), Some(_)) => {
-                source.error("DATABASE_URL and DB_HOST or DB_NAME are both set; name the database once");
+                source.error(
+                    "DATABASE_URL and DB_HOST or DB_NAME are both set; name the database once",
+                );
                 return None;
             }
             (None, None) => return None,
         },
-        connections: within(source, &CONNECTIONS, DEFAULT_CONNECTIONS, 1, 1000),
-        wait: Duration::from_secs(within(source, &WAIT, DEFAULT_WAIT, 1, 300)),
-        statement: Duration::from_secs(within(source, &STATEMENT, DEFAULT_STATEMENT, 1, 3600)),
+        connections: source.within(&CONNECTIONS, DEFAULT_CONNECTIONS, 1..=1000),
+        wait: Duration::from_secs(source.within(&WAIT, DEFAULT_WAIT, 1..=300)),
+        statement: Duration::from_secs(source.within(&STATEMENT, DEFAULT_STATEMENT, 1..=3600)),
     };
     match url {
         Some(url) => of_url(source, url.expose_secret(), postgres),
@@ -183,7 +185,7 @@ const UNENCRYPTED: [&str; 2] = ["disable", "prefer"];
 fn read_parts(source: &mut Source) -> Option<Address> {
     let named = source.text(&HOST);
     let name = source.text(&NAME);
-    let port = within(source, &PORT, 5432, 1, u16::MAX);
+    let port = source.within(&PORT, 5432, 1..=u16::MAX);
     let user = source.text(&USER);
     let password = source.text(&PASSWORD).map(SecretString::from);
     let mode = source.text(&SSLMODE);
@@ -201,18 +203,6 @@ fn read_parts(source: &mut Source) -> Option<Address> {
         user: or_original(user),
         password,
     })
-}
-
-fn within<T>(source: &mut Source, spec: &Spec, default: T, least: T, most: T) -> T
-where
-    T: Copy + PartialOrd + std::str::FromStr + std::fmt::Display,
-{
-    let value = source.parsed(spec, default);
-    if value < least || value > most {
-        source.reject(spec, &value.to_string());
-        return default;
-    }
-    value
 }
 
 #[cfg(test)]
@@ -261,7 +251,8 @@ mod tests {
         let (database, told) = reading(&[("DATABASE_URL", "sqlite:/var/lib/d.db")]);
         assert!(matches!(database, Some(Database::Sqlite(path)) if path.ends_with("lib/d.db")));
         assert!(told.is_ok());
-        let (database, told) = reading(&[("DATABASE_URL", "postgres:///d?host=/tmp&sslmode=prefer")]);
+        let (database, told) =
+            reading(&[("DATABASE_URL", "postgres:///d?host=/tmp&sslmode=prefer")]);
         assert!(matches!(database, Some(Database::Postgres(_))) && told.is_ok());
     }
 

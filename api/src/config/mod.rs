@@ -6,6 +6,7 @@
 pub mod build;
 pub mod cleaner;
 pub mod connector;
+pub mod database;
 pub mod dispatch;
 pub mod execution;
 pub mod http;

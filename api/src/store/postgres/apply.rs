@@ -1,0 +1,177 @@
+//! What a foreign host reported, applied to its run under the run's lock, as far as the states of
+//! run and hosts allow (contract, sections 3 and 5.1; decision 4).
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::Transaction;
+use dispatcher_wire::RunStatus;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    cancel::{Problem, note},
+    connection::{one, run as execute},
+    fault::Fault,
+    outbox::{self, Changes},
+    rows::{self, held, held_document, run_columns},
+};
+use crate::{
+    events::model::EventType,
+    runs::model::{RunHostRow, RunRow},
+    uploads::model::{ApplyOutcome, ClaimedUpload, RunnerUpdate, UploadState},
+};
+
+/// [`crate::store::UploadStore::apply`].
+pub(super) async fn apply(
+    transaction: &Transaction<'_>,
+    upload: &ClaimedUpload,
+    update: &RunnerUpdate,
+    now: OffsetDateTime,
+) -> Result<ApplyOutcome, Fault> {
+    const MINE: &str = "
+        SELECT state, reason FROM uploads WHERE id = $1 AND claim = $2 FOR UPDATE";
+    let Some(mine) = one(transaction, MINE, &[&upload.upload.id, &upload.claim]).await? else {
+        return Ok(ApplyOutcome::NotYours);
+    };
+    match UploadState::parse(mine.try_get("state")?) {
+        Some(UploadState::Pending) => {}
+        // The commit of an earlier try has come through after all.
+        Some(UploadState::Applied) => {
+            let without_run = mine.try_get::<_, Option<&str>>("reason")?.is_some();
+            let outcome = if without_run { ApplyOutcome::NoRun } else { ApplyOutcome::Applied };
+            return Ok(outcome);
+        }
+        _ => return Ok(ApplyOutcome::NotYours),
+    }
+    let Some(run) = find(transaction, upload, update).await? else {
+        let correlation_id = update.correlation_id;
+        let why = format!("no run of the organisation has the correlation id {correlation_id}");
+        mark(transaction, upload, Some(why)).await?;
+        return Ok(ApplyOutcome::NoRun);
+    };
+    outbox::settle(transaction, &[run.id]).await?;
+    let mut changes = Changes::default();
+    let run = update_run(transaction, run, update, now, &mut changes).await?;
+    update_hosts(transaction, &run, update, now, &mut changes).await?;
+    changes.write(transaction).await?;
+    mark(transaction, upload, None).await?;
+    Ok(ApplyOutcome::Applied)
+}
+
+/// The run, locked: the lowest id of that correlation id, and the one the token is bound to.
+async fn find(
+    transaction: &Transaction<'_>,
+    upload: &ClaimedUpload,
+    update: &RunnerUpdate,
+) -> Result<Option<RunRow>, Fault> {
+    const FIND: &str = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM runs r WHERE r.org_id = $1 AND r.correlation_id = $2
+          ORDER BY r.id LIMIT 1 FOR NO KEY UPDATE"
+    );
+    let org_id = held(&upload.upload.org_id);
+    let row = one(transaction, FIND, &[&org_id, &update.correlation_id]).await?;
+    let run = row.map(|row| rows::run(&row)).transpose()?;
+    Ok(run.filter(|run| upload.upload.run_id.is_none_or(|bound| bound == run.id)))
+}
+
+async fn mark(
+    transaction: &Transaction<'_>,
+    upload: &ClaimedUpload,
+    reason: Option<String>,
+) -> Result<(), Fault> {
+    const MARK: &str = "UPDATE uploads SET state = 'applied', reason = $2 WHERE id = $1";
+    execute(transaction, MARK, &[&upload.upload.id, &reason]).await?;
+    Ok(())
+}
+
+/// Whether a row in this state takes a report at all, and the state it has then.
+fn after(stored: RunStatus, reported: RunStatus) -> Option<RunStatus> {
+    match stored {
+        RunStatus::Success | RunStatus::Failure => None,
+        _ if stored.may_become(reported) => Some(reported),
+        _ => Some(stored),
+    }
+}
+
+async fn update_run(
+    transaction: &Transaction<'_>,
+    mut run: RunRow,
+    update: &RunnerUpdate,
+    now: OffsetDateTime,
+    changes: &mut Changes,
+) -> Result<RunRow, Fault> {
+    const UPDATE: &str = "
+        UPDATE runs SET status = $2::text::runs_status, events = $3, updated_at = $4 WHERE id = $1";
+    let Some(status) = after(run.status, update.status) else {
+        return Ok(run);
+    };
+    run.status = status;
+    run.updated_at = now;
+    let events = serde_json::to_value(&update.events)
+        .map_err(|error| Fault::broken(format!("events that cannot be stored: {error}")))?;
+    let events = held_document(events);
+    execute(transaction, UPDATE, &[&run.id, &run.status.as_str(), &events, &now]).await?;
+    if let Some((code, details)) = &update.error {
+        let (code, details) = (code.clone(), details.clone());
+        note(transaction, &[Problem { run_id: run.id, code, details }]).await?;
+    }
+    changes.run(EventType::Update, &run);
+    Ok(run)
+}
+
+/// All hosts of the report, in one statement. Those that are there and running take state and log;
+/// those that are final only a state they may become, with the log that goes with it.
+async fn update_hosts(
+    transaction: &Transaction<'_>,
+    run: &RunRow,
+    update: &RunnerUpdate,
+    now: OffsetDateTime,
+    changes: &mut Changes,
+) -> Result<(), Fault> {
+    const WRITE: &str = "
+        INSERT INTO run_hosts (id, run_id, host, status, log, created_at, updated_at)
+        SELECT n.id, $1, n.host, n.status::runs_status, $2, $3, $3
+        FROM unnest($4::uuid[], $5::text[], $6::text[]) AS n (id, host, status)
+        ON CONFLICT (run_id, host) DO UPDATE
+        SET status = excluded.status, log = excluded.log, updated_at = excluded.updated_at";
+    let known = rows::hosts_of(transaction, &[run.id]).await?;
+    let known: BTreeMap<String, RunHostRow> =
+        known.into_iter().map(|host| (host.host.clone(), host)).collect();
+    let mut written = Vec::new();
+    for (name, status) in &update.hosts {
+        let name = held(name);
+        match known.get(&name) {
+            None => written.push((EventType::Create, appeared(run, name, *status, now))),
+            Some(host) if host.status == RunStatus::Running || host.status.may_become(*status) => {
+                let host = RunHostRow { status: *status, updated_at: now, ..host.clone() };
+                written.push((EventType::Update, host));
+            }
+            Some(_) => {}
+        }
+    }
+    if written.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = written.iter().map(|(_, host)| host.id).collect();
+    let names: Vec<&str> = written.iter().map(|(_, host)| host.host.as_str()).collect();
+    let states: Vec<&str> = written.iter().map(|(_, host)| host.status.as_str()).collect();
+    let log = held(&update.log);
+    execute(transaction, WRITE, &[&run.id, &log, &now, &ids, &names, &states]).await?;
+    written.iter().for_each(|(kind, host)| changes.host(*kind, run, host));
+    Ok(())
+}
+
+fn appeared(run: &RunRow, host: String, status: RunStatus, now: OffsetDateTime) -> RunHostRow {
+    RunHostRow {
+        id: Uuid::new_v4(),
+        run_id: run.id,
+        inventory_id: None,
+        host,
+        status,
+        log: String::new(),
+        created_at: now,
+        updated_at: now,
+    }
+}
