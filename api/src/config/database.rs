@@ -11,8 +11,8 @@ use super::source::{Source, Spec};
 
 const URL: Spec = Spec {
     names: &["DATABASE_URL"],
-    about: "The database: a PostgreSQL server (a socket directory by `?host=/run/postgresql`) or a SQLite file.",
-    allowed: "postgres://user:password@host:port/name or sqlite:/path/to/file.db",
+    about: "The database: a PostgreSQL server (a socket directory by `?host=/run/postgresql`) or a directory with a SQLite database.",
+    allowed: "postgres://user:password@host:port/name or sqlite:/path/to/directory",
     secret: true,
 };
 const HOST: Spec = Spec {
@@ -76,7 +76,7 @@ const STATEMENT: Spec = Spec {
 pub enum Database {
     /// A PostgreSQL server.
     Postgres(Postgres),
-    /// A SQLite file.
+    /// The directory of a SQLite database.
     Sqlite(PathBuf),
 }
 
