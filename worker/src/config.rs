@@ -1,0 +1,87 @@
+//! What an agent is told: where it works, what it may fetch, and its limits. Data only; the program
+//! around the agent reads settings and fills this in.
+
+use std::{path::PathBuf, time::Duration};
+
+/// Everything an agent needs to know.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// What people call this worker; for logs.
+    pub name: String,
+    /// Where journals, spools and the files of runs live; one agent per directory.
+    pub work_dir: PathBuf,
+    /// ansible-runner, where it is not to be sought.
+    pub ansible_runner: Option<PathBuf>,
+    /// What a playbook may be fetched from, and how much of it.
+    pub fetch: FetchLimits,
+    /// What a run may print.
+    pub output: OutputLimits,
+    /// From SIGTERM to SIGKILL, where a run is ended from outside.
+    pub grace: Duration,
+    /// How long after the deadline of a run its result is still offered to an unreachable service.
+    pub report_for: Duration,
+    /// How long a stopping agent waits for the service to take its last report.
+    pub stop_within: Duration,
+}
+
+impl AgentConfig {
+    /// The defaults, in this directory.
+    #[must_use]
+    pub fn new(work_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            name: "worker".to_owned(),
+            work_dir: work_dir.into(),
+            ansible_runner: None,
+            fetch: FetchLimits::default(),
+            output: OutputLimits::default(),
+            grace: Duration::from_secs(10),
+            report_for: Duration::from_secs(3600),
+            stop_within: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a playbook may be fetched from, and how much of it.
+#[derive(Clone, Debug)]
+pub struct FetchLimits {
+    /// Whether plain http is allowed to other hosts than this one.
+    pub allow_plain_http: bool,
+    /// The most bytes of a playbook or bundle.
+    pub bytes: u64,
+    /// The most bytes a bundle may open to.
+    pub opened_bytes: u64,
+    /// The most files and directories in a bundle.
+    pub entries: u64,
+    /// From the first attempt to the last byte.
+    pub time: Duration,
+    /// How many redirects are followed.
+    pub redirects: usize,
+}
+
+impl Default for FetchLimits {
+    fn default() -> Self {
+        Self {
+            allow_plain_http: false,
+            bytes: 64 * 1024 * 1024,
+            opened_bytes: 64 * 1024 * 1024,
+            entries: 10_000,
+            time: Duration::from_secs(60),
+            redirects: 3,
+        }
+    }
+}
+
+/// What a run may print.
+#[derive(Clone, Debug)]
+pub struct OutputLimits {
+    /// The most bytes of records; what a playbook prints beyond them is dropped, with one marker.
+    pub bytes: u64,
+    /// The most hosts whose counts are kept.
+    pub hosts: usize,
+}
+
+impl Default for OutputLimits {
+    fn default() -> Self {
+        Self { bytes: 256 * 1024 * 1024, hosts: 50_000 }
+    }
+}

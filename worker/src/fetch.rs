@@ -1,0 +1,254 @@
+//! Fetches a playbook: over https, or http from this host itself; bounded in size, time and
+//! redirects. Error texts name the address without its query, which may be signed.
+
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use reqwest::{Client, Response, StatusCode, Url, header, redirect::Policy};
+use tokio::{fs::OpenOptions, io::AsyncWriteExt};
+
+use crate::{
+    backoff::Backoff,
+    config::FetchLimits,
+    prepare::{Private, SINGLE_PLAYBOOK},
+    unpack::{Kind, entry_in, kind_of, unpack},
+};
+
+/// Header that names the playbook inside a bundle.
+pub(crate) const ENTRY_HEADER: &str = "dispatcher-playbook-entry";
+/// The playbook of a bundle that names none.
+const DEFAULT_ENTRY: &str = "site.yml";
+/// How long connecting may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How often a fetch is begun again where the server is away for the moment.
+const ATTEMPTS: u32 = 6;
+
+/// Why there is no playbook, for people.
+#[derive(Debug)]
+pub(crate) struct FetchError(pub(crate) String);
+
+/// Puts the playbook into its place and says its path there.
+pub(crate) async fn fetch(
+    address: &str,
+    private: &Private,
+    limits: &FetchLimits,
+) -> Result<PathBuf, FetchError> {
+    let url = Url::parse(address)
+        .map_err(|error| FetchError(format!("the playbook's address is not a URL: {error}")))?;
+    let shown = without_query(&url);
+    let told =
+        |why: String| FetchError(format!("the playbook cannot be fetched from {shown}: {why}"));
+    check(&url, limits.allow_plain_http).map_err(told)?;
+    let fetched = tokio::time::timeout(limits.time, with_patience(&url, private, limits)).await;
+    let fetched = fetched
+        .map_err(|_| told(format!("it takes longer than {} seconds", limits.time.as_secs())))?
+        .map_err(told)?;
+    let (private, limits) = (private.clone(), limits.clone());
+    let placed = tokio::task::spawn_blocking(move || place(fetched, &private, &limits)).await;
+    placed.map_err(|error| told(error.to_string()))?.map_err(|error| told(error.0))
+}
+
+/// Only https, or http where it cannot be listened to or was allowed.
+fn check(url: &Url, allow_plain_http: bool) -> Result<(), String> {
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if allow_plain_http || is_loopback(url) => Ok(()),
+        "http" => {
+            Err("plain http is allowed from this host only; use https, or allow plain http in \
+                       the worker's settings"
+                .to_owned())
+        }
+        scheme => Err(format!("scheme {scheme} is not allowed, only https")),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn without_query(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme(), url.path())
+}
+
+/// What came.
+struct Fetched {
+    entry: Option<String>,
+    is_tar: bool,
+}
+
+enum Trouble {
+    /// The server is away, or says that it is: another attempt may help.
+    Passing(String),
+    /// No other attempt helps.
+    Lasting(String),
+}
+
+async fn with_patience(
+    url: &Url,
+    private: &Private,
+    limits: &FetchLimits,
+) -> Result<Fetched, String> {
+    let client = client(url, limits)?;
+    let mut backoff = Backoff::default();
+    let mut last = String::new();
+    for _ in 0..ATTEMPTS {
+        match attempt(&client, url, &private.download(), limits.bytes).await {
+            Ok(fetched) => return Ok(fetched),
+            Err(Trouble::Lasting(why)) => return Err(why),
+            Err(Trouble::Passing(why)) => last = why,
+        }
+        backoff.pause().await;
+    }
+    Err(last)
+}
+
+fn client(url: &Url, limits: &FetchLimits) -> Result<Client, String> {
+    let (allow_plain_http, redirects) = (limits.allow_plain_http, limits.redirects);
+    let policy = Policy::custom(move |attempt| {
+        if attempt.previous().len() > redirects {
+            return attempt.error(format!("there are more than {redirects} redirects"));
+        }
+        match check(attempt.url(), allow_plain_http) {
+            Ok(()) => attempt.follow(),
+            Err(why) => attempt.error(format!("it redirects elsewhere: {why}")),
+        }
+    });
+    let builder = Client::builder()
+        .redirect(policy)
+        .connect_timeout(CONNECT_WITHIN)
+        .referer(false)
+        .user_agent(concat!("dispatcher-worker/", env!("CARGO_PKG_VERSION")));
+    let builder = if is_loopback(url) { builder.no_proxy() } else { builder };
+    builder.build().map_err(|error| causes(&error))
+}
+
+async fn attempt(client: &Client, url: &Url, to: &Path, most: u64) -> Result<Fetched, Trouble> {
+    let sent = client.get(url.clone()).send().await;
+    let response = sent.map_err(|error| {
+        let why = causes(&error.without_url());
+        // A redirect that is not allowed stays so.
+        if why.contains("redirect") { Trouble::Lasting(why) } else { Trouble::Passing(why) }
+    })?;
+    let status = response.status();
+    if matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    ) {
+        return Err(Trouble::Passing(format!("HTTP status {status}")));
+    }
+    if !status.is_success() {
+        return Err(Trouble::Lasting(format!("HTTP status {status}")));
+    }
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let entry = text(header::HeaderName::from_static(ENTRY_HEADER)).map(str::to_owned);
+    let media = text(header::CONTENT_TYPE).unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_tar =
+        entry.is_some() || matches!(media.as_str(), "application/x-tar" | "application/tar");
+    store(response, to, most).await?;
+    Ok(Fetched { entry, is_tar })
+}
+
+async fn store(mut response: Response, to: &Path, most: u64) -> Result<(), Trouble> {
+    let too_long = || Trouble::Lasting(format!("it is longer than {most} bytes"));
+    if response.content_length().is_some_and(|length| length > most) {
+        return Err(too_long());
+    }
+    let disk = |error: io::Error| Trouble::Lasting(format!("it cannot be stored: {error}"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(to).await.map_err(disk)?;
+    let mut length = 0_u64;
+    loop {
+        let chunk = response.chunk().await;
+        let chunk = chunk.map_err(|error| Trouble::Passing(causes(&error.without_url())))?;
+        let Some(chunk) = chunk else { break };
+        length = length.saturating_add(chunk.len() as u64);
+        if length > most {
+            return Err(too_long());
+        }
+        file.write_all(&chunk).await.map_err(disk)?;
+    }
+    file.flush().await.map_err(disk)
+}
+
+/// An error with all its causes: reqwest's own text says only that something went wrong.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Moves what came into the project, opened where it is a bundle. Blocking.
+fn place(fetched: Fetched, private: &Private, limits: &FetchLimits) -> Result<PathBuf, FetchError> {
+    let (download, project) = (private.download(), private.project());
+    let unreadable = |error: io::Error| FetchError(format!("it cannot be read again: {error}"));
+    match kind_of(&download).map_err(unreadable)? {
+        Kind::Gzip => Err(FetchError(
+            "it is compressed with gzip; only plain tar bundles and single playbooks are supported"
+                .to_owned(),
+        )),
+        Kind::Single if !fetched.is_tar => {
+            std::fs::rename(&download, project.join(SINGLE_PLAYBOOK)).map_err(unreadable)?;
+            Ok(SINGLE_PLAYBOOK.into())
+        }
+        Kind::Single | Kind::Tar => {
+            unpack(&download, &project, limits).map_err(FetchError)?;
+            std::fs::remove_file(&download).map_err(unreadable)?;
+            let entry = fetched.entry.as_deref().unwrap_or(DEFAULT_ENTRY);
+            entry_in(&project, entry)
+                .ok_or_else(|| FetchError(format!("the bundle has no playbook {entry:?}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn only_https_or_this_host() {
+        for allowed in [
+            "https://example.com/a.yml",
+            "http://127.0.0.1:8000/a",
+            "http://127.8.9.1/a",
+            "http://[::1]/a",
+            "http://localhost/a",
+        ] {
+            assert!(check(&url(allowed), false).is_ok(), "{allowed}");
+        }
+        for refused in [
+            "http://example.com/a.yml",
+            "http://localhost.example.com/",
+            "http://10.0.0.1/",
+            "file:///etc/passwd",
+            "ftp://example.com/",
+        ] {
+            assert!(check(&url(refused), false).is_err(), "{refused}");
+        }
+        assert!(check(&url("http://example.com/a.yml"), true).is_ok());
+        assert!(check(&url("file:///etc/passwd"), true).is_err());
+    }
+
+    #[test]
+    fn addresses_are_shown_without_what_may_be_secret() {
+        let shown = without_query(&url("https://user:pw@example.com:444/a/b.yml?signature=s#f"));
+        assert_eq!(shown, "https://example.com:444/a/b.yml");
+    }
+}
