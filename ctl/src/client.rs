@@ -1,0 +1,366 @@
+//! HTTP to the dispatcher: addresses, headers, limits, one retry, and errors that say what to do.
+//! Knows nothing of what the answers mean.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use dispatcher_wire::view::Problem;
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    redirect,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    connection::Connection,
+    text,
+    trouble::{Result, Trouble},
+};
+
+/// Where our routes and the public ones begin.
+const BASE: [&str; 3] = ["api", "playbook-dispatcher", "v1"];
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request may take, streams excepted.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a body may take on top, per MiB, so that slow lines can send large ones.
+const TIMEOUT_PER_MIB: Duration = Duration::from_secs(8);
+/// Unanswered probes after which a silent connection counts as dead.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// The largest answer that is read into memory.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// How often an answer "still working on it" to the same request is waited for.
+const MAX_WAITS: u32 = 10;
+/// The longest wait that an answer may ask for.
+const MAX_WAIT: u64 = 10;
+
+const ORG_HEADER: HeaderName = HeaderName::from_static("x-dispatcher-org");
+const IDEMPOTENCY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+const REQUEST_ID_HEADER: &str = "x-rh-insights-request-id";
+
+/// A client of one dispatcher.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    connection: Connection,
+}
+
+/// One request, described so that it can be sent again.
+struct Call<'a> {
+    method: Method,
+    url: Url,
+    content_type: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
+    body: Bytes,
+}
+
+impl Client {
+    /// A client of the dispatcher that the options name.
+    pub(crate) fn new(at: &crate::cli::At) -> Result<Self> {
+        Self::to(Connection::resolve(at)?)
+    }
+
+    fn to(connection: Connection) -> Result<Self> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("dispatchctl/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers(&connection)?)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE)
+            .redirect(redirect::Policy::none());
+        if connection.is_loopback() {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|e| Trouble::failed(format!("cannot speak HTTP: {e}")))?;
+        Ok(Self { http, connection })
+    }
+
+    /// The organisation that was named.
+    pub(crate) fn org(&self) -> Option<&str> {
+        self.connection.org.as_ref().map(|org| org.value.as_str())
+    }
+
+    /// Reads something below the base path.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(String, String)],
+    ) -> Result<T> {
+        self.send_json(Call::new(Method::GET, self.public_url(path, query)?)).await
+    }
+
+    /// Puts a body below the base path.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(String, String)],
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<T> {
+        let mut call = Call::new(Method::PUT, self.public_url(path, query)?);
+        call.content_type = Some(content_type);
+        call.body = body;
+        self.send_json(call).await
+    }
+
+    /// Posts a request to an internal route; the key makes it safe to send twice.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        idempotency_key: Option<&str>,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Trouble::failed(format!("cannot write the request: {error}")))?;
+        let mut call = Call::new(Method::POST, self.url(path.iter().copied(), &[])?);
+        call.content_type = Some("application/json");
+        call.idempotency_key = idempotency_key;
+        call.body = body.into();
+        self.send_json(call).await
+    }
+
+    /// Opens a stream below the base path; only its beginning has a time limit.
+    pub(crate) async fn open(&self, path: &[&str], query: &[(String, String)]) -> Result<Response> {
+        let request = self.http.get(self.public_url(path, query)?);
+        match tokio::time::timeout(REQUEST_TIMEOUT, request.send()).await {
+            Ok(answer) => self.checked(answer.map_err(|error| self.unreachable(&error))?).await,
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    /// What cut a stream, in words.
+    pub(crate) fn cut(&self, error: &reqwest::Error) -> Trouble {
+        self.unreachable(error)
+    }
+
+    fn public_url(&self, path: &[&str], query: &[(String, String)]) -> Result<Url> {
+        self.url(BASE.iter().chain(path).copied(), query)
+    }
+
+    fn url<'a>(
+        &self,
+        path: impl Iterator<Item = &'a str>,
+        query: &[(String, String)],
+    ) -> Result<Url> {
+        let mut url = self.connection.url.value.clone();
+        url.path_segments_mut()
+            .map_err(|()| Trouble::usage("the dispatcher's address cannot have a path"))?
+            .pop_if_empty()
+            .extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    async fn send_json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
+        let answer = self.send(&call).await?;
+        let body = self.body(answer).await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            Trouble::connection(format!(
+                "{} answered {} {} with something unexpected: {error}",
+                self.connection.url.value,
+                call.method,
+                call.url.path()
+            ))
+            .hint("is this a dispatcher, of a version that fits this program?")
+        })
+    }
+
+    /// Sends, once more where the first attempt was cut and repeating is safe, and again while the
+    /// dispatcher says that it still works on the same request.
+    async fn send(&self, call: &Call<'_>) -> Result<Response> {
+        let mut waits = 0;
+        let mut retried = !call.is_repeatable();
+        loop {
+            match call.request(&self.http).send().await {
+                Err(_) if !retried => retried = true,
+                Err(error) => return Err(self.unreachable(&error)),
+                Ok(answer) => {
+                    let pause = call.pause_after(&answer).filter(|_| waits < MAX_WAITS);
+                    let Some(pause) = pause else { return self.checked(answer).await };
+                    waits += 1;
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn checked(&self, answer: Response) -> Result<Response> {
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let id = answer.headers().get(REQUEST_ID_HEADER);
+        let id = id.and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        let body = self.body(answer).await.unwrap_or_default();
+        Err(self.refused(status, &body, &id))
+    }
+
+    async fn body(&self, mut answer: Response) -> Result<Bytes> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(Trouble::connection(format!(
+                    "{} answered more than {}",
+                    self.connection.url.value,
+                    text::bytes(MAX_ANSWER as u64)
+                )));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8], request_id: &str) -> Trouble {
+        let (message, code, id) = explanation(body);
+        let reason = status.canonical_reason().unwrap_or("?");
+        let mut what = if message.is_empty() { reason.to_owned() } else { message };
+        let id = if id.is_empty() { request_id } else { &id };
+        let mut details = vec![format!("{} {reason}", status.as_u16())];
+        details.extend((!code.is_empty()).then_some(code));
+        details.extend((!id.is_empty()).then(|| format!("request {id}")));
+        what = format!("{what} ({})", details.join(", "));
+        let trouble = if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            Trouble::connection(format!("{}: {what}", self.connection.url.value))
+        } else {
+            Trouble::failed(what)
+        };
+        match self.advice(status) {
+            Some(advice) => trouble.hint(advice),
+            None => trouble,
+        }
+    }
+
+    fn advice(&self, status: StatusCode) -> Option<String> {
+        let url = &self.connection.url;
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(match &self.connection.key {
+                Some(key) => format!("the key came from {}, for {}", key.from, url.value),
+                None => format!(
+                    "no key was sent to {}: set DISPATCHER_KEY, --key-file, or one in the context",
+                    url.value
+                ),
+            }),
+            status if status.is_redirection() => {
+                Some(format!("{} (from {}) leads elsewhere; name the right address", url.value, url.from))
+            }
+            status if status.is_server_error() => {
+                Some("try again; if it stays, quote the request to those who run it".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Trouble {
+        let url = &self.connection.url;
+        let why = if error.is_timeout() { "it did not answer in time".to_owned() } else { root(error) };
+        let trouble =
+            Trouble::connection(format!("cannot reach {} (from {}): {why}", url.value, url.from));
+        if !error.is_connect() {
+            return trouble;
+        }
+        trouble.hint(
+            "is it running? `dispatcher-api standalone` starts one here; \
+             another is named by --url, DISPATCHER_URL or a context",
+        )
+    }
+
+    fn silent(&self) -> Trouble {
+        let seconds = REQUEST_TIMEOUT.as_secs();
+        Trouble::connection(format!("{} did not answer within {seconds}s", self.connection.url.value))
+    }
+}
+
+impl<'a> Call<'a> {
+    fn new(method: Method, url: Url) -> Self {
+        Self { method, url, content_type: None, idempotency_key: None, body: Bytes::new() }
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.method != Method::POST || self.idempotency_key.is_some()
+    }
+
+    fn request(&self, http: &reqwest::Client) -> RequestBuilder {
+        let mib = u32::try_from(self.body.len() >> 20).unwrap_or(u32::MAX);
+        let mut request = http
+            .request(self.method.clone(), self.url.clone())
+            .timeout(REQUEST_TIMEOUT + TIMEOUT_PER_MIB.saturating_mul(mib));
+        if let Some(content_type) = self.content_type {
+            request = request.header("content-type", content_type).body(self.body.clone());
+        }
+        if let Some(key) = self.idempotency_key {
+            request = request.header(IDEMPOTENCY_HEADER, key);
+        }
+        request
+    }
+
+    /// How long to wait before asking again, where the answer is that the same request, sent
+    /// before, is still being worked on.
+    fn pause_after(&self, answer: &Response) -> Option<Duration> {
+        if self.idempotency_key.is_none() || answer.status() != StatusCode::CONFLICT {
+            return None;
+        }
+        let seconds: u64 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+        Some(Duration::from_secs(seconds.clamp(1, MAX_WAIT)))
+    }
+}
+
+fn headers(connection: &Connection) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = &connection.key {
+        let mut value = HeaderValue::try_from(format!("PSK {}", key.value.expose()))
+            .map_err(|_| Trouble::usage(format!("the key from {} cannot be sent", key.from)))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    if let Some(org) = &connection.org {
+        let value = HeaderValue::try_from(org.value.as_str()).map_err(|_| {
+            Trouble::usage(format!("`{}` (from {}) cannot be an organisation", org.value, org.from))
+        })?;
+        headers.insert(ORG_HEADER, value);
+    }
+    Ok(headers)
+}
+
+/// Message, code and request id of an error's body, as far as it has them.
+fn explanation(body: &[u8]) -> (String, String, String) {
+    const MOST: usize = 500;
+    if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
+        return (problem.message, problem.error_code, problem.request_id);
+    }
+    let text = String::from_utf8_lossy(body);
+    let message = match serde_json::from_slice::<Value>(body) {
+        Ok(json) => json.get("message").and_then(Value::as_str).unwrap_or(text.trim()).to_owned(),
+        // A page of some proxy says nothing in its markup.
+        Err(_) if text.trim_start().starts_with('<') => String::new(),
+        Err(_) => text.trim().to_owned(),
+    };
+    (text::shorten(&message, MOST), String::new(), String::new())
+}
+
+/// The last cause of an error: the outer ones repeat the address.
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_read_in_every_form_they_come_in() {
+        let read = |body: &str| explanation(body.as_bytes());
+        let ours = r#"{"message":"no such run","error_code":"run_not_found","request_id":"r/1"}"#;
+        assert_eq!(read(ours), ("no such run".into(), "run_not_found".into(), "r/1".into()));
+        assert_eq!(read(r#"{"message":"Forbidden"}"#).0, "Forbidden");
+        assert_eq!(read("Bad Request: missing x\n").0, "Bad Request: missing x");
+        assert_eq!(read("<html>502</html>").0, "");
+        assert_eq!(read("").0, "");
+    }
+}
