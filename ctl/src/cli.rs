@@ -30,11 +30,11 @@ Environment:
   DISPATCHER_URL       the dispatcher's address (--url)
   DISPATCHER_KEY       the key, instead of the context's
   DISPATCHER_ORG       the organisation (--org)
-  DISPATCHER_DATA_DIR  data folder of a standalone dispatcher; used without a context (./data)
+  DISPATCHER_DATA_DIR  data folder of a standalone dispatcher, instead of the current context
   NO_COLOR             when set, no colours
   XDG_CONFIG_HOME      contexts are in dispatcher/contexts.json there (~/.config)
 
-Without a context and without --url, a standalone dispatcher of this folder is used.";
+Without a context and without --url, the standalone dispatcher in ./data is used.";
 
 /// Run Ansible playbooks on connected hosts, follow them, look at what ran.
 #[derive(Debug, Parser)]
@@ -299,7 +299,6 @@ pub(crate) fn completion(shell: Shell) -> Result<u8> {
     Ok(status::SUCCESS)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,9 +319,30 @@ mod tests {
     #[test]
     fn run_takes_ansibles_options_by_ansibles_names() {
         let cli = Cli::try_parse_from([
-            "dispatchctl", "run", "site.yml", "-i", "web1,", "-e", "a=1", "-e", "@v.yml", "-l", "web*",
-            "-t", "one,two", "-t", "three", "--skip-tags", "slow", "-CD", "-vvv", "--timeout", "1h",
-            "--label", "a=b=c", "-f",
+            "dispatchctl",
+            "run",
+            "site.yml",
+            "-i",
+            "web1,",
+            "-e",
+            "a=1",
+            "-e",
+            "@v.yml",
+            "-l",
+            "web*",
+            "-t",
+            "one,two",
+            "-t",
+            "three",
+            "--skip-tags",
+            "slow",
+            "-CD",
+            "-vvv",
+            "--timeout",
+            "1h",
+            "--label",
+            "a=b=c",
+            "-f",
         ])
         .unwrap();
         let Command::Run(run) = cli.command else { panic!("not run") };

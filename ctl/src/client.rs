@@ -72,7 +72,8 @@ impl Client {
         if connection.is_loopback() {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|e| Trouble::failed(format!("cannot speak HTTP: {e}")))?;
+        let http =
+            builder.build().map_err(|e| Trouble::failed(format!("cannot speak HTTP: {e}")))?;
         Ok(Self { http, connection })
     }
 
@@ -88,6 +89,17 @@ impl Client {
         query: &[(String, String)],
     ) -> Result<T> {
         self.send_json(Call::new(Method::GET, self.public_url(path, query)?)).await
+    }
+
+    /// Reads something below the base path that may not be there.
+    pub(crate) async fn get_if_there<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+    ) -> Result<Option<T>> {
+        match self.get(path, &[]).await {
+            Err(trouble) if trouble.is_missing() => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     /// Puts a body below the base path.
@@ -121,8 +133,13 @@ impl Client {
     }
 
     /// Opens a stream below the base path; only its beginning has a time limit.
-    pub(crate) async fn open(&self, path: &[&str], query: &[(String, String)]) -> Result<Response> {
-        let request = self.http.get(self.public_url(path, query)?);
+    pub(crate) async fn open(
+        &self,
+        path: &[String],
+        query: &[(String, String)],
+    ) -> Result<Response> {
+        let path: Vec<_> = path.iter().map(String::as_str).collect();
+        let request = self.http.get(self.public_url(&path, query)?);
         match tokio::time::timeout(REQUEST_TIMEOUT, request.send()).await {
             Ok(answer) => self.checked(answer.map_err(|error| self.unreachable(&error))?).await,
             Err(_) => Err(self.silent()),
@@ -144,10 +161,18 @@ impl Client {
         query: &[(String, String)],
     ) -> Result<Url> {
         let mut url = self.connection.url.value.clone();
-        url.path_segments_mut()
-            .map_err(|()| Trouble::usage("the dispatcher's address cannot have a path"))?
-            .pop_if_empty()
-            .extend(path);
+        let mut segments = url
+            .path_segments_mut()
+            .map_err(|()| Trouble::usage("the dispatcher's address cannot have a path"))?;
+        segments.pop_if_empty();
+        for segment in path {
+            // These would silently name another resource.
+            if matches!(segment, "" | "." | "..") {
+                return Err(Trouble::usage(format!("`{segment}` cannot be a name")));
+            }
+            segments.push(segment);
+        }
+        drop(segments);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -222,7 +247,9 @@ impl Client {
         details.extend((!code.is_empty()).then_some(code));
         details.extend((!id.is_empty()).then(|| format!("request {id}")));
         what = format!("{what} ({})", details.join(", "));
-        let trouble = if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        let trouble = if status == StatusCode::NOT_FOUND {
+            Trouble::missing(what)
+        } else if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             Trouble::connection(format!("{}: {what}", self.connection.url.value))
         } else {
             Trouble::failed(what)
@@ -243,9 +270,10 @@ impl Client {
                     url.value
                 ),
             }),
-            status if status.is_redirection() => {
-                Some(format!("{} (from {}) leads elsewhere; name the right address", url.value, url.from))
-            }
+            status if status.is_redirection() => Some(format!(
+                "{} (from {}) leads elsewhere; name the right address",
+                url.value, url.from
+            )),
             status if status.is_server_error() => {
                 Some("try again; if it stays, quote the request to those who run it".to_owned())
             }
@@ -255,7 +283,8 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> Trouble {
         let url = &self.connection.url;
-        let why = if error.is_timeout() { "it did not answer in time".to_owned() } else { root(error) };
+        let why =
+            if error.is_timeout() { "it did not answer in time".to_owned() } else { root(error) };
         let trouble =
             Trouble::connection(format!("cannot reach {} (from {}): {why}", url.value, url.from));
         if !error.is_connect() {
@@ -269,7 +298,10 @@ impl Client {
 
     fn silent(&self) -> Trouble {
         let seconds = REQUEST_TIMEOUT.as_secs();
-        Trouble::connection(format!("{} did not answer within {seconds}s", self.connection.url.value))
+        Trouble::connection(format!(
+            "{} did not answer within {seconds}s",
+            self.connection.url.value
+        ))
     }
 }
 

@@ -193,21 +193,37 @@ fn option_or(
     variable: &str,
 ) -> Option<Sourced<String>> {
     let from = |value, from: &str| Sourced { value, from: from.to_owned() };
-    option.map(|value| from(value, name)).or_else(|| var(variable).map(|value| from(value, variable)))
+    option
+        .map(|value| from(value, name))
+        .or_else(|| var(variable).map(|value| from(value, variable)))
 }
 
 fn key_from_options(at: &At, var: &dyn Fn(&str) -> Option<String>) -> Result<Option<Sourced<Key>>> {
     if let Some(path) = &at.key_file {
-        return Ok(Some(Sourced { value: Key::read(path)?, from: format!("`{}`", path.display()) }));
+        return Ok(Some(Sourced {
+            value: Key::read(path)?,
+            from: format!("`{}`", path.display()),
+        }));
     }
     let Some(text) = var("DISPATCHER_KEY") else { return Ok(None) };
     let from = "DISPATCHER_KEY".to_owned();
     Ok(Some(Sourced { value: Key::parse(&text, &from)?, from }))
 }
 
-/// The context that is named or current, else a standalone dispatcher.
+/// The context that is named; else a standalone dispatcher where the environment names its folder;
+/// else the current context; else a standalone dispatcher of this folder.
 fn place(at: &At, var: &dyn Fn(&str) -> Option<String>) -> Result<Option<Place>> {
     let named = at.context.clone().or_else(|| var("DISPATCHER_CONTEXT"));
+    let folder = var("DISPATCHER_DATA_DIR").map(PathBuf::from);
+    if let (None, Some(folder)) = (&named, folder) {
+        return of_standalone(&folder)?.map(Some).ok_or_else(|| {
+            Trouble::usage(format!(
+                "DISPATCHER_DATA_DIR names `{}`, but no standalone dispatcher runs there",
+                folder.display()
+            ))
+            .hint("start it with `dispatcher-api standalone`, or unset DISPATCHER_DATA_DIR")
+        });
+    }
     // A command that has everything it needs works without a home.
     let contexts = match contexts::path(var) {
         Ok(path) => Contexts::load(&path)?,
@@ -216,7 +232,7 @@ fn place(at: &At, var: &dyn Fn(&str) -> Option<String>) -> Result<Option<Place>>
     };
     match named.or_else(|| contexts.current.clone()) {
         Some(name) => of_context(&contexts, &name).map(Some),
-        None => of_standalone(var),
+        None => of_standalone(Path::new("./data")),
     }
 }
 
@@ -225,7 +241,9 @@ fn of_context(contexts: &Contexts, name: &str) -> Result<Place> {
     let from = format!("context `{name}`");
     let key = match (&context.key, &context.key_file) {
         (Some(key), _) => Some(KeyAt::Given(Sourced { value: key.clone(), from: from.clone() })),
-        (None, Some(file)) => Some(KeyAt::File(Sourced { value: file.clone(), from: from.clone() })),
+        (None, Some(file)) => {
+            Some(KeyAt::File(Sourced { value: file.clone(), from: from.clone() }))
+        }
         (None, None) => None,
     };
     Ok(Place {
@@ -236,16 +254,16 @@ fn of_context(contexts: &Contexts, name: &str) -> Result<Place> {
     })
 }
 
-fn of_standalone(var: &dyn Fn(&str) -> Option<String>) -> Result<Option<Place>> {
-    let folder = PathBuf::from(var("DISPATCHER_DATA_DIR").unwrap_or_else(|| "./data".to_owned()));
+fn of_standalone(folder: &Path) -> Result<Option<Place>> {
     let path = folder.join("standalone.json");
     if !path.is_file() {
         return Ok(None);
     }
     let from = format!("`{}`", path.display());
     let text = inputs::read_text(&path, "where the standalone dispatcher is")?;
-    let found: Standalone = serde_json::from_str(&text)
-        .map_err(|error| Trouble::usage(format!("{from} is not what standalone writes: {error}")))?;
+    let found: Standalone = serde_json::from_str(&text).map_err(|error| {
+        Trouble::usage(format!("{from} is not what standalone writes: {error}"))
+    })?;
     let url = parse_url(&found.url, from.clone())?;
     // This file may lie in any folder somebody changes into: it must not lead a key elsewhere.
     if !is_loopback(&url.value) {
@@ -286,17 +304,20 @@ pub(crate) fn parse_url(text: &str, from: String) -> Result<Sourced<Url>> {
 }
 
 fn foreign_key(named: Option<&Sourced<Url>>) -> Trouble {
-    let url = named.map(|named| format!("{} (from {})", named.value, named.from)).unwrap_or_default();
+    let url =
+        named.map(|named| format!("{} (from {})", named.value, named.from)).unwrap_or_default();
     Trouble::usage(format!("the context's key belongs to another address than {url}"))
         .hint("name the key to use with --key-file or DISPATCHER_KEY, or leave out the address")
 }
 
 fn nowhere() -> Trouble {
-    Trouble::usage("no dispatcher is named: there is no context, no --url and no ./data/standalone.json")
-        .hint(
-            "start one here:   dispatcher-api standalone\n\
+    Trouble::usage(
+        "no dispatcher is named: there is no context, no --url and no ./data/standalone.json",
+    )
+    .hint(
+        "start one here:   dispatcher-api standalone\n\
              or name one:      dispatchctl context set NAME --url URL --org ORG --key-file FILE",
-        )
+    )
 }
 
 #[cfg(test)]

@@ -16,8 +16,7 @@ impl Home {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let vars = [("HOME", path("")), ("DISPATCHER_DATA_DIR", path("data"))];
-        let vars = vars.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let vars = HashMap::from([("HOME".to_owned(), path(""))]);
         Self { dir, vars }
     }
 
@@ -36,11 +35,13 @@ impl Home {
 
     fn standalone(self, url: &str) -> Self {
         let data = self.dir.path().join("data");
+        let this = self.with("DISPATCHER_DATA_DIR", &data.display().to_string());
         fs::create_dir_all(&data).unwrap();
         fs::write(data.join("psk"), "standaloneKey\n").unwrap();
-        let json = serde_json::json!({"url": url, "org_id": "local", "recipient": "r", "key_file": "psk"});
+        let json =
+            serde_json::json!({"url": url, "org_id": "local", "recipient": "r", "key_file": "psk"});
         fs::write(data.join("standalone.json"), json.to_string()).unwrap();
-        self
+        this
     }
 
     fn resolve(&self, options: &[&str]) -> Result<Connection> {
@@ -54,6 +55,10 @@ impl Home {
         fs::write(&path, text).unwrap();
         path.display().to_string()
     }
+}
+
+fn org(connection: &Connection) -> &str {
+    connection.org.as_ref().map_or("", |org| &org.value)
 }
 
 fn key(connection: &Connection) -> &str {
@@ -84,10 +89,10 @@ fn the_named_context_wins_over_the_current_one() {
 fn options_win_over_the_environment_and_that_over_the_context() {
     let home = Home::new().contexts(TWO).with("DISPATCHER_KEY", "keyE").with("DISPATCHER_ORG", "2");
     let found = home.resolve(&[]).unwrap();
-    assert_eq!((key(&found), found.org.unwrap().value.as_str()), ("keyE", "2"));
+    assert_eq!((key(&found), org(&found)), ("keyE", "2"));
     let file = home.file("k", "keyF\n");
     let found = home.resolve(&["--key-file", &file, "--org", "3"]).unwrap();
-    assert_eq!((key(&found), found.org.unwrap().value.as_str()), ("keyF", "3"));
+    assert_eq!((key(&found), org(&found)), ("keyF", "3"));
     assert!(found.key.unwrap().from.contains(&file));
 }
 
@@ -127,11 +132,20 @@ fn a_key_is_not_sent_in_the_clear_to_another_machine() {
 fn without_a_context_a_standalone_dispatcher_is_found() {
     let home = Home::new().standalone("http://127.0.0.1:8000");
     let found = home.resolve(&[]).unwrap();
-    assert_eq!((key(&found), found.org.unwrap().value.as_str()), ("standaloneKey", "local"));
+    assert_eq!((key(&found), org(&found)), ("standaloneKey", "local"));
     assert!(found.url.from.contains("standalone.json"));
     let elsewhere = Home::new().standalone("http://d.example").resolve(&[]).unwrap_err();
     assert!(elsewhere.message().contains("not on this machine"));
     assert!(Home::new().resolve(&[]).unwrap_err().message().contains("no dispatcher is named"));
+    let gone = Home::new().with("DISPATCHER_DATA_DIR", "/no/such").resolve(&[]).unwrap_err();
+    assert!(gone.message().contains("/no/such"), "{}", gone.message());
+}
+
+#[test]
+fn a_named_folder_wins_over_the_current_context_but_not_over_a_named_one() {
+    let home = Home::new().contexts(TWO).standalone("http://127.0.0.1:8000");
+    assert_eq!(key(&home.resolve(&[]).unwrap()), "standaloneKey");
+    assert_eq!(key(&home.resolve(&["--context", "b"]).unwrap()), "keyB");
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn change(at: &At, args: &ContextSetArgs, context: &mut Context) -> Result<()> {
             context.url = url;
         }
         None if context.url.is_empty() => {
-            return Err(Trouble::usage(format!("a new context needs an address: --url URL"))
+            return Err(Trouble::usage("a new context needs an address: --url URL")
                 .hint("for example: dispatchctl context set prod --url https://dispatcher.example --org 1"));
         }
         None => {}

@@ -59,7 +59,9 @@ impl Contexts {
         let shown = path.display();
         let mut file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
             Err(error) => return Err(Trouble::usage(format!("cannot read `{shown}`: {error}"))),
         };
         let failed = |error| Trouble::usage(format!("cannot read `{shown}`: {error}"));
@@ -148,7 +150,6 @@ pub(crate) fn path(var: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf> {
         })?;
     Ok(config.join("dispatcher").join("contexts.json"))
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -144,13 +144,16 @@ fn inventory(value: &str) -> Result<String> {
 /// Reads a file that must be text and not larger than all inputs may be.
 pub(crate) fn read_text(path: &Path, what: &str) -> Result<String> {
     let shown = path.display();
-    let failed =
-        |error: std::io::Error| Trouble::usage(format!("cannot read {what} from `{shown}`: {error}"));
+    let failed = |error: std::io::Error| {
+        Trouble::usage(format!("cannot read {what} from `{shown}`: {error}"))
+    };
     let mut text = String::new();
     let most = MAX_INPUTS_BYTES as u64;
     File::open(path).and_then(|f| f.take(most + 1).read_to_string(&mut text)).map_err(failed)?;
     if text.len() as u64 > most {
-        return Err(Trouble::usage(format!("`{shown}` is larger than {most} bytes, the most for {what}")));
+        return Err(Trouble::usage(format!(
+            "`{shown}` is larger than {most} bytes, the most for {what}"
+        )));
     }
     Ok(text)
 }
@@ -183,15 +186,14 @@ pub(crate) fn labels(pairs: &[(String, String)]) -> Result<Option<BTreeMap<Strin
 
 /// A status by its name.
 pub(crate) fn run_status(name: &str) -> std::result::Result<RunStatus, String> {
-    RunStatus::parse(name).ok_or_else(|| {
-        format!("allowed: {}", RunStatus::ALL.map(RunStatus::as_str).join(", "))
-    })
+    RunStatus::parse(name)
+        .ok_or_else(|| format!("allowed: {}", RunStatus::ALL.map(RunStatus::as_str).join(", ")))
 }
 
 /// Seconds, or numbers with units from large to small: `90`, `15m`, `1h30m`, `7d`.
 pub(crate) fn timeout(text: &str) -> std::result::Result<i32, String> {
-    let seconds = seconds_of(text)
-        .ok_or("write seconds (90) or a time with units (30s, 15m, 1h30m, 7d)")?;
+    let seconds =
+        seconds_of(text).ok_or("write seconds (90) or a time with units (30s, 15m, 1h30m, 7d)")?;
     if seconds > MAX_TIMEOUT {
         return Err(format!("at most {MAX_TIMEOUT} seconds (7d) are allowed"));
     }
@@ -241,11 +243,14 @@ mod tests {
         std::fs::write(&file, "a: 1\nlist: [x, y]\n").unwrap();
         let at_file = format!("@{}", file.display());
         let all = vars(&[&at_file, "b=two words", r#"{"a": 2, "c": null}"#, "d='q=r s'"]).unwrap();
-        let want =
-            json!({"a": 2, "list": ["x", "y"], "b": "two words", "c": null, "d": "q=r s"});
+        let want = json!({"a": 2, "list": ["x", "y"], "b": "two words", "c": null, "d": "q=r s"});
         assert_eq!(all, want);
         assert_eq!(vars(&[]).unwrap(), Value::Null);
-        assert_eq!(vars(&["{a: 1}"]).unwrap(), json!({"a": 1}), "YAML in place, as Ansible takes it");
+        assert_eq!(
+            vars(&["{a: 1}"]).unwrap(),
+            json!({"a": 1}),
+            "YAML in place, as Ansible takes it"
+        );
     }
 
     #[test]
@@ -271,7 +276,9 @@ mod tests {
         {
             assert_eq!(timeout(text), Ok(want), "{text}");
         }
-        for text in ["", "h", "1x", "-5", "1.5h", "8d", "604801", "30m1h", "5m5m", "99999999999999999999d"] {
+        for text in
+            ["", "h", "1x", "-5", "1.5h", "8d", "604801", "30m1h", "5m5m", "99999999999999999999d"]
+        {
             assert!(timeout(text).is_err(), "{text}");
         }
     }

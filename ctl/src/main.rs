@@ -26,6 +26,7 @@ mod recipients;
 mod run;
 mod run_ref;
 mod runs;
+mod screen;
 mod secret;
 mod text;
 mod trouble;

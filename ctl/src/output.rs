@@ -14,6 +14,13 @@ use crate::{
     trouble::{Result, Trouble},
 };
 
+/// The colour of what is well.
+pub(crate) const GOOD: Color = Color::Green;
+/// The colour of what goes on.
+pub(crate) const BUSY: Color = Color::Cyan;
+/// The colour of what is not well.
+pub(crate) const BAD: Color = Color::Red;
+
 /// How answers look.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Format {
@@ -145,9 +152,9 @@ pub(crate) fn cell(text: impl AsRef<str>) -> Cell {
 /// A cell with a run's status, in its colour.
 pub(crate) fn status_cell(status: RunStatus) -> Cell {
     Cell::new(status).fg(match status {
-        RunStatus::Running => Color::Cyan,
-        RunStatus::Success => Color::Green,
-        RunStatus::Failure => Color::Red,
+        RunStatus::Running => BUSY,
+        RunStatus::Success => GOOD,
+        RunStatus::Failure => BAD,
         RunStatus::Timeout => Color::Magenta,
         RunStatus::Canceled => Color::Yellow,
     })
@@ -157,4 +164,9 @@ pub(crate) fn status_cell(status: RunStatus) -> Cell {
 pub(crate) fn short_id(id: &uuid::Uuid) -> String {
     let full = id.to_string();
     if std::io::stdout().is_terminal() { full.chars().take(8).collect() } else { full }
+}
+
+/// The name of something, beside its value.
+pub(crate) fn dim(name: &str) -> Cell {
+    Cell::new(name).add_attribute(Attribute::Dim)
 }

@@ -24,8 +24,9 @@ pub(crate) fn collect(options: &[String]) -> Result<Option<BTreeMap<String, Valu
     let mut secrets = BTreeMap::new();
     let mut stdin_taken = false;
     for option in options {
-        let (name, value) = inputs::pair(option)
-            .map_err(|why| Trouble::usage(format!("--secret: {why}")).hint("allowed: k=@file, k=-, k=v"))?;
+        let (name, value) = inputs::pair(option).map_err(|why| {
+            Trouble::usage(format!("--secret: {why}")).hint("allowed: k=@file, k=-, k=v")
+        })?;
         if value == "-" && std::mem::replace(&mut stdin_taken, !std::io::stdin().is_terminal()) {
             return Err(Trouble::usage(format!(
                 "--secret {name}=-: standard input is already another secret"
@@ -51,8 +52,9 @@ fn opened(name: &str, value: &str) -> Result<String> {
 /// Reads from standard input: all of it, or one unseen line where somebody types.
 pub(crate) fn from_stdin(what: &str) -> Result<String> {
     let stdin = std::io::stdin();
-    let failed =
-        |error: std::io::Error| Trouble::usage(format!("cannot read {what} from standard input: {error}"));
+    let failed = |error: std::io::Error| {
+        Trouble::usage(format!("cannot read {what} from standard input: {error}"))
+    };
     let mut text = String::new();
     if stdin.is_terminal() {
         let quiet = Unseen::begin(what).map_err(failed)?;

@@ -90,7 +90,10 @@ mod tests {
 
     #[test]
     fn foreign_text_cannot_steer_a_terminal() {
-        assert_eq!(clean("a\u{1b}[2Jb\nc\u{9b}1m\u{202e}x\r"), "a\u{fffd}[2Jb c\u{fffd}1m\u{fffd}x");
+        assert_eq!(
+            clean("a\u{1b}[2Jb\nc\u{9b}1m\u{202e}x\r"),
+            "a\u{fffd}[2Jb c\u{fffd}1m\u{fffd}x"
+        );
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(crate) struct Trouble {
 enum Kind {
     Usage,
     Failed,
+    Missing,
     Connection,
     Pipe,
 }
@@ -53,6 +54,11 @@ impl Trouble {
     /// The dispatcher refused, or something here failed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self { kind: Kind::Failed, message: message.into(), hint: None }
+    }
+
+    /// The dispatcher has no such thing.
+    pub(crate) fn missing(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Missing, message: message.into(), hint: None }
     }
 
     /// The dispatcher cannot be reached or cannot answer now: trying again may help.
@@ -79,6 +85,11 @@ impl Trouble {
         self.kind == Kind::Connection
     }
 
+    /// Whether what was asked for is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.kind == Kind::Missing
+    }
+
     /// The text without the hint.
     pub(crate) fn message(&self) -> &str {
         &self.message
@@ -88,7 +99,7 @@ impl Trouble {
     pub(crate) fn status(&self) -> u8 {
         match self.kind {
             Kind::Usage => status::USAGE,
-            Kind::Failed => status::FAILURE,
+            Kind::Failed | Kind::Missing => status::FAILURE,
             Kind::Connection => status::CONNECTION,
             Kind::Pipe => status::PIPE,
         }
