@@ -1,16 +1,14 @@
 //! The service inside the test's process: the real router over a real SQLite database in a private
 //! directory, on a free port. For tests that look at stores and count what is asked of them.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use dispatcher_api::{
-    app::App,
-    auth::{principal::OrgScope, psk::PskTable},
-    bus::{Topic, Wakeups},
-    config::{Settings, Standalone, source::Source},
-    execution::{Execution, Parts},
-    http::{lifecycle::Lifecycle, request_id::RequestIds, router::router},
+    app::{App, Parts},
+    bus::Topic,
+    config::{Settings, Standalone, source::Source, values::ListenAddress},
+    http::{listen::Listener, router::router, server::Server},
     keyring::Keyring,
     recipients::model::Recipient,
     runs::model::{NewRoute, NewRun},
@@ -19,8 +17,6 @@ use dispatcher_api::{
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::worker::ScriptedWorker;
@@ -36,8 +32,9 @@ pub struct InProcess {
     pub app: App,
     /// Its address.
     pub url: String,
+    /// Its connections.
+    pub server: Server,
     directory: TempDir,
-    serving: JoinHandle<()>,
 }
 
 impl InProcess {
@@ -58,17 +55,13 @@ impl InProcess {
         wrap: impl FnOnce(Stores) -> Stores,
     ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into())).await?;
+        let address = listener.tcp_address().context("a TCP listener has an address")?;
+        let url = format!("http://{address}");
         let stores = wrap(sqlite::Store::open(directory.path())?);
-        let app = wire(directory.path(), listener.local_addr()?, variables, stores)?;
-        let router = router(&app);
-        let serving = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the service in the test has ended");
-            }
-        });
-        Ok(Self { app, url, directory, serving })
+        let app = wire(directory.path(), address, variables, stores)?;
+        let server = Server::start(vec![listener], router(&app), &app.settings.http);
+        Ok(Self { app, url, server, directory })
     }
 
     /// Where its database is.
@@ -119,7 +112,6 @@ impl InProcess {
 impl Drop for InProcess {
     fn drop(&mut self) {
         self.app.shutdown.cancel();
-        self.serving.abort();
     }
 }
 
@@ -154,33 +146,16 @@ fn wire(
     stores: Stores,
 ) -> Result<App> {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    let source = Source::new(variables.iter().map(own).collect());
+    let key = [("PSK_AUTH_TEST".to_owned(), KEY.to_owned())];
+    let source = Source::new(variables.iter().map(own).chain(key).collect());
     let url = format!("http://{listen}");
-    let standalone = Standalone { data_dir: directory.to_owned(), listen, url: url.clone() };
+    let standalone = Standalone { data_dir: directory.to_owned(), listen, url };
     let (settings, _) = Settings::checked(source, Some(&standalone))?;
-    let keys = Keyring::generate().map_err(|_| anyhow::anyhow!("no randomness"))?;
-    let keyring = Arc::new(Keyring::parse(&keys).context("a fresh key")?);
-    let (wakeups, shutdown) = (Wakeups::default(), CancellationToken::new());
-    let execution = Execution::new(Parts {
-        work: Arc::clone(&stores.work),
-        recipients: Arc::clone(&stores.recipients),
-        wakeups: wakeups.clone(),
-        keyring: Arc::clone(&keyring),
-        public_url: url,
-        settings: settings.execution,
-        shutdown: shutdown.clone(),
-    });
-    Ok(App {
+    App::new(Parts {
+        objects: Objects::directory(&settings.storage.directory)?,
+        secret_keys: Keyring::generate().context("the machine has no randomness")?.into(),
+        more_services: Vec::new(),
+        settings,
         stores,
-        objects: Objects::directory(&directory.join("objects"))?,
-        wakeups,
-        services: Arc::new(PskTable::new([("test", KEY, OrgScope::All)], &keyring)?),
-        keyring,
-        execution,
-        connector: None,
-        settings: Arc::new(settings),
-        lifecycle: Arc::new(Lifecycle::default()),
-        request_ids: Arc::new(RequestIds::default()),
-        shutdown,
     })
 }
