@@ -1,47 +1,40 @@
 //! Opens the database that settings name: the one place that chooses between the stores.
 
-use std::path::PathBuf;
-
 use crate::{
-    config::source::{Source, Spec},
-    store::{Stores, sqlite},
+    config::{
+        database::{self, Database},
+        source::Source,
+    },
+    store::{Stores, postgres::PostgresStore, sqlite},
 };
-
-const URL: Spec = Spec {
-    names: &["DATABASE_URL"],
-    about: "The database.",
-    allowed: "sqlite:<directory>",
-    secret: true,
-};
-
-/// The database of one installation.
-#[derive(Clone, Debug)]
-pub(super) enum Database {
-    /// A SQLite directory.
-    Sqlite(PathBuf),
-}
 
 /// Reads which database is meant; none is a mistake.
 pub(super) fn database(source: &mut Source) -> Option<Database> {
-    let url = source.text(&URL);
-    let Some(url) = url else {
-        source.error("DATABASE_URL is required: sqlite:<directory>");
-        return None;
-    };
-    let directory = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-    if directory.is_none() {
-        source.reject(&URL, &url);
+    let database = database::read(source);
+    if database.is_none() {
+        source.error(
+            "DATABASE_URL is required: postgres://user:password@host:port/name, or \
+             sqlite:<directory> for a single process",
+        );
     }
-    directory.map(|path| Database::Sqlite(path.into()))
+    database
 }
 
 /// Opens it, bringing it to this version's shape first.
 ///
 /// # Errors
-/// When it is in use by another process.
+/// When it cannot be reached, is in use by another process (SQLite), or is not ours to touch.
 pub(super) async fn open(database: &Database) -> anyhow::Result<Stores> {
-    let Database::Sqlite(directory) = database.clone();
-    Ok(tokio::task::spawn_blocking(move || sqlite::Store::open(&directory)).await??)
+    match database {
+        Database::Postgres(postgres) => {
+            PostgresStore::migrate(postgres).await?;
+            Ok(PostgresStore::connect(postgres).await?)
+        }
+        Database::Sqlite(directory) => {
+            let directory = directory.clone();
+            Ok(tokio::task::spawn_blocking(move || sqlite::Store::open(&directory)).await??)
+        }
+    }
 }
 
 /// Brings the database to this version's shape, and says what was done.
@@ -49,18 +42,35 @@ pub(super) async fn open(database: &Database) -> anyhow::Result<Stores> {
 /// # Errors
 /// See [`open`].
 pub(super) async fn migrate_up(database: &Database) -> anyhow::Result<String> {
-    open(database).await?;
-    Ok("the database has this version's shape".to_owned())
+    match database {
+        Database::Postgres(postgres) => {
+            let migrated = PostgresStore::migrate(postgres).await?;
+            let adopted = if migrated.adopted { "adopted; " } else { "" };
+            Ok(match migrated.applied.as_slice() {
+                [] => format!("{adopted}nothing to do"),
+                applied => format!("{adopted}applied {}", applied.join(", ")),
+            })
+        }
+        Database::Sqlite(_) => {
+            open(database).await?;
+            Ok("the database has this version's shape".to_owned())
+        }
+    }
 }
 
 /// Takes away what is ours alone, and says what was done.
 ///
 /// # Errors
-/// When there is nothing else to go back to.
+/// When there is nothing of ours, or nothing else to go back to (SQLite).
 pub(super) async fn migrate_down(database: &Database) -> anyhow::Result<String> {
-    let Database::Sqlite(path) = database;
-    anyhow::bail!(
-        "a SQLite database has nothing to go back to; remove {} to start anew",
-        path.display()
-    )
+    match database {
+        Database::Postgres(postgres) => {
+            PostgresStore::migrate_down(postgres).await?;
+            Ok("our tables are gone; runs and run_hosts stay".to_owned())
+        }
+        Database::Sqlite(path) => anyhow::bail!(
+            "a SQLite database has nothing to go back to; remove {} to start anew",
+            path.display()
+        ),
+    }
 }

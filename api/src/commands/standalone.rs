@@ -5,15 +5,13 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
-use super::{
-    data_dir::DataDir,
-    opening::{self, Database},
-    serve::Instance,
-    telemetry,
-};
+use super::{data_dir::DataDir, opening, serve::Instance, telemetry};
 use crate::{
     app::{App, Parts},
-    config::{Settings, Standalone, secrets::ServiceKey, source::Source, values::ListenAddress},
+    config::{
+        Settings, Standalone, database::Database, secrets::ServiceKey, source::Source,
+        values::ListenAddress,
+    },
     http::listen::Listener,
     storage::Objects,
 };

@@ -96,6 +96,18 @@ impl UploadStore for PostgresStore {
         Ok(rejected == 1)
     }
 
+    async fn not_needed(&self, ids: &[Uuid]) -> StoreResult<Vec<Uuid>> {
+        const NOT_NEEDED: &str = "
+            SELECT asked.id FROM unnest($1::uuid[]) AS asked (id)
+            WHERE NOT EXISTS (SELECT FROM uploads
+                              WHERE uploads.id = asked.id AND state <> 'applied')";
+        self.retrying(|| async {
+            let rows = all(&self.client().await?, NOT_NEEDED, &[&ids]).await?;
+            Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     async fn list(&self, org_id: &str, limit: i64, offset: i64) -> StoreResult<Rows<Upload>> {
         const PAGE: &str = "
             SELECT * FROM uploads WHERE org_id = $1
