@@ -5,7 +5,9 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::{app::App, cleaner::Cleaner, http::metrics};
+use crate::{
+    app::App, cleaner::Cleaner, http::metrics, playbooks::put::Shelf, uploads::applier::Applier,
+};
 
 /// Running loops.
 #[derive(Debug)]
@@ -19,7 +21,12 @@ impl Loops {
         let shutdown = app.shutdown.clone();
         tracker.spawn(shutdown.clone().run_until_cancelled_owned(metrics::keep_up(handle)));
         let cleaner = Cleaner::new(app.stores.upkeep.clone(), app.settings.cleaner);
-        tracker.spawn(async move { cleaner.run(shutdown).await });
+        let ending = shutdown.clone();
+        tracker.spawn(async move { cleaner.run(ending).await });
+        let applier = Applier::of(app);
+        let ending = shutdown.clone();
+        tracker.spawn(async move { applier.run(ending).await });
+        tracker.spawn(shutdown.run_until_cancelled_owned(Shelf::of(app).keep_swept()));
         tracker.close();
         Self(tracker)
     }

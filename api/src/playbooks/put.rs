@@ -1,7 +1,7 @@
 //! Storing a playbook: streamed to the object store while its digest is taken, checked there, named
 //! after its digest, and only then pointed at by a name. A cut or refused body leaves nothing.
 
-use std::{fmt::Display, io, sync::Arc};
+use std::{fmt::Display, io, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
@@ -18,10 +18,15 @@ use super::{
     model::StoredPlaybook,
 };
 use crate::{
+    app::App,
     storage::{Objects, StorageError},
     store::{PlaybookStore, StoreError},
 };
 
+/// How often leftovers are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// How old a leftover is at least: far older than any request.
+const LEFTOVER_AGE: time::Duration = time::Duration::hours(24);
 /// Where bodies lie until they are checked.
 const INCOMING: &str = "playbooks-incoming";
 
@@ -78,6 +83,16 @@ struct Incoming {
 }
 
 impl Shelf {
+    /// That of one process.
+    #[must_use]
+    pub fn of(app: &App) -> Self {
+        Self {
+            objects: app.objects.clone(),
+            names: app.stores.playbooks.clone(),
+            max_size: app.settings.playbooks.max_size,
+        }
+    }
+
     /// Stores a playbook under its name. `true`: the name is new.
     ///
     /// # Errors
@@ -161,6 +176,19 @@ impl Shelf {
             Ok(Err(BundleError::Refused(reason))) => Err(PutError::Refused(reason)),
             Ok(Err(BundleError::Unreadable(error))) => Err(PutError::Failed(error.to_string())),
             Err(error) => Err(PutError::Failed(error.to_string())),
+        }
+    }
+
+    /// Removes again and again what crashes have left.
+    pub async fn keep_swept(self) {
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            ticks.tick().await;
+            match self.sweep(OffsetDateTime::now_utc() - LEFTOVER_AGE).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "bodies of cut requests are removed"),
+                Err(error) => tracing::warn!(%error, "leftovers of playbooks were not removed"),
+            }
         }
     }
 

@@ -43,7 +43,7 @@ pub async fn put(
     let query = RawQuery::parse(uri.query().unwrap_or_default());
     let entry = query.values("entry").next().map(str::to_owned);
     let new = NewPlaybook { org_id: caller.org_id, name: checked_name(name)?, entry };
-    let (playbook, is_new) = shelf(&app).put(new, body.into_data_stream()).await?;
+    let (playbook, is_new) = Shelf::of(&app).put(new, body.into_data_stream()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(JsonReply(status, list::view(&app.settings.dispatch.public_url, playbook)))
 }
@@ -130,14 +130,6 @@ fn describe(headers: &mut HeaderMap, description: &Description) {
     // Entries are plain ASCII, so that they always are header values.
     if let Some(Ok(entry)) = entry.map(HeaderValue::from_str) {
         headers.insert(ENTRY_HEADER, entry);
-    }
-}
-
-fn shelf(app: &App) -> Shelf {
-    Shelf {
-        objects: app.objects.clone(),
-        names: app.stores.playbooks.clone(),
-        max_size: app.settings.playbooks.max_size,
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     update,
 };
 use crate::{
+    app::App,
     bus::{Topic, Wakeups},
     config::{dispatch::DispatchSettings, uploads::UploadSettings},
     storage::{Objects, StorageError},
@@ -62,6 +63,19 @@ pub struct Applier {
 }
 
 impl Applier {
+    /// That of one process.
+    #[must_use]
+    pub fn of(app: &App) -> Self {
+        Self {
+            uploads: app.stores.uploads.clone(),
+            runs: app.stores.runs.clone(),
+            objects: app.objects.clone(),
+            wakeups: app.wakeups.clone(),
+            settings: app.settings.uploads.clone(),
+            dispatch: app.settings.dispatch.clone(),
+        }
+    }
+
     /// Applies uploads until the end of the process; those under way then are finished.
     pub async fn run(&self, shutdown: CancellationToken) {
         let sweeping =

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     cancel::{Problem, note},
-    connection::{one, run as execute},
+    connection::{Param, one, run as execute},
     fault::Fault,
     outbox::{self, Changes},
     rows::{self, held, held_document, run_columns},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     events::model::EventType,
     runs::model::{RunHostRow, RunRow},
-    uploads::model::{ApplyOutcome, ClaimedUpload, RunnerUpdate, UploadState},
+    uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState},
 };
 
 /// [`crate::store::UploadStore::apply`].
@@ -37,9 +37,11 @@ pub(super) async fn apply(
         Some(UploadState::Pending) => {}
         // The commit of an earlier try has come through after all.
         Some(UploadState::Applied) => {
-            let without_run = mine.try_get::<_, Option<&str>>("reason")?.is_some();
-            let outcome = if without_run { ApplyOutcome::NoRun } else { ApplyOutcome::Applied };
-            return Ok(outcome);
+            return Ok(match mine.try_get::<_, Option<&str>>("reason")? {
+                None => ApplyOutcome::Applied,
+                Some(OUT_OF_DATE) => ApplyOutcome::OutOfDate,
+                Some(_) => ApplyOutcome::NoRun,
+            });
         }
         _ => return Ok(ApplyOutcome::NotYours),
     }
@@ -50,6 +52,10 @@ pub(super) async fn apply(
         return Ok(ApplyOutcome::NoRun);
     };
     outbox::settle(transaction, &[run.id]).await?;
+    if update.is_out_of_date(stored_events(transaction, run.id).await?) {
+        mark(transaction, upload, Some(OUT_OF_DATE.to_owned())).await?;
+        return Ok(ApplyOutcome::OutOfDate);
+    }
     let mut changes = Changes::default();
     let run = update_run(transaction, run, update, now, &mut changes).await?;
     update_hosts(transaction, &run, update, now, &mut changes).await?;
@@ -58,7 +64,19 @@ pub(super) async fn apply(
     Ok(ApplyOutcome::Applied)
 }
 
-/// The run, locked: the lowest id of that correlation id, and the one the token is bound to.
+/// How many events the run has from earlier uploads. What is no array in a database of the original
+/// counts as none.
+async fn stored_events(transaction: &Transaction<'_>, run_id: Uuid) -> Result<i64, Fault> {
+    const COUNT: &str = "
+        SELECT CASE jsonb_typeof(events) WHEN 'array' THEN jsonb_array_length(events)::bigint
+               ELSE 0 END
+        FROM runs WHERE id = $1";
+    let row = one(transaction, COUNT, &[&run_id]).await?;
+    Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
+}
+
+/// The run, locked: the one the token is bound to, if there is one, else the lowest id of that
+/// correlation id.
 async fn find(
     transaction: &Transaction<'_>,
     upload: &ClaimedUpload,
@@ -68,12 +86,12 @@ async fn find(
         "SELECT ",
         run_columns!(),
         " FROM runs r WHERE r.org_id = $1 AND r.correlation_id = $2
-          ORDER BY r.id LIMIT 1 FOR NO KEY UPDATE"
+          AND ($3::uuid IS NULL OR r.id = $3) ORDER BY r.id LIMIT 1 FOR NO KEY UPDATE"
     );
     let org_id = held(&upload.upload.org_id);
-    let row = one(transaction, FIND, &[&org_id, &update.correlation_id]).await?;
-    let run = row.map(|row| rows::run(&row)).transpose()?;
-    Ok(run.filter(|run| upload.upload.run_id.is_none_or(|bound| bound == run.id)))
+    let params: [Param<'_>; 3] = [&org_id, &update.correlation_id, &upload.upload.run_id];
+    let row = one(transaction, FIND, &params).await?;
+    row.map(|row| rows::run(&row)).transpose()
 }
 
 async fn mark(
