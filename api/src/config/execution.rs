@@ -1,6 +1,9 @@
 //! Settings of execution: leases, limits on output, and the worker inside the process.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use uuid::Uuid;
 
@@ -51,12 +54,42 @@ const LOCAL_NAME: Spec = Spec {
     secret: false,
 };
 
+const LOCAL_WORK_DIR: Spec = Spec {
+    names: &["LOCAL_WORK_DIR"],
+    about: "Where the worker inside this process keeps what it executes; in standalone a \
+            directory of the data directory.",
+    allowed: "a directory that no other worker uses",
+    secret: false,
+};
+const ANSIBLE_RUNNER: Spec = Spec {
+    names: &["ANSIBLE_RUNNER"],
+    about: "The program ansible-runner, where it is not to be sought.",
+    allowed: "a path",
+    secret: false,
+};
+const PLAIN_HTTP: Spec = Spec {
+    names: &["LOCAL_PLAIN_HTTP"],
+    about: "Whether the worker inside this process may fetch playbooks by http from other machines.",
+    allowed: "true or false",
+    secret: false,
+};
+const CANCEL_GRACE: Spec = Spec {
+    names: &["LOCAL_CANCEL_GRACE"],
+    about: "Seconds that a playbook has to end by itself once it is to be ended.",
+    allowed: "1 to 600",
+    secret: false,
+};
+
 /// The recipient inside the process where none is named: version 5 of `local.dispatcher` in the
 /// namespace of domain names, so that it is the same after every start.
 pub const DEFAULT_LOCAL_RECIPIENT: Uuid =
     Uuid::from_u128(0xa20b_6ef2_92ba_519b_91b2_884b_9df7_7b61);
 /// The organisation that owns it where none is named.
 pub const DEFAULT_LOCAL_ORG: &str = "local";
+/// Where it works, in the data directory of standalone.
+const OWN_WORK_DIR: &str = "worker";
+/// Where it works otherwise.
+const DEFAULT_WORK_DIR: &str = "/var/lib/dispatcher-worker";
 /// The most characters in the name of an organisation.
 const MAX_ORG: usize = 10;
 /// The most characters in the name of a recipient.
@@ -107,27 +140,43 @@ pub struct LocalSettings {
     pub recipient: Uuid,
     /// What people call it.
     pub name: String,
+    /// Where it keeps what it executes.
+    pub work_dir: PathBuf,
+    /// ansible-runner, where it is not to be sought.
+    pub ansible_runner: Option<PathBuf>,
+    /// Whether it may fetch by http from other machines.
+    pub plain_http: bool,
+    /// From asking a playbook to end to ending it.
+    pub cancel_grace: Duration,
 }
 
 impl LocalSettings {
-    /// Reads them; whether there is a local worker where nothing is said depends on the command.
-    pub fn read(source: &mut Source, enabled: bool) -> Self {
-        let enabled = source.parsed(&LOCAL_WORKER, enabled);
-        let org_id = source.parsed(&LOCAL_ORG, DEFAULT_LOCAL_ORG.to_owned());
-        if !fits(&org_id, MAX_ORG) {
-            source.reject(&LOCAL_ORG, &org_id);
-        }
+    /// Reads them. With a data directory of its own (standalone), a process has a local worker
+    /// unless it is told otherwise.
+    pub fn read(source: &mut Source, data_dir: Option<&Path>) -> Self {
+        let enabled = source.parsed(&LOCAL_WORKER, data_dir.is_some());
         let recipient = source.parsed(&LOCAL_RECIPIENT, DEFAULT_LOCAL_RECIPIENT);
-        let name = source.parsed(&LOCAL_NAME, "local".to_owned());
-        if !fits(&name, MAX_NAME) {
-            source.reject(&LOCAL_NAME, &name);
+        let own_dir = data_dir.map(|data| data.join(OWN_WORK_DIR));
+        let default_dir = own_dir.unwrap_or_else(|| DEFAULT_WORK_DIR.into());
+        Self {
+            enabled,
+            recipient,
+            org_id: short_text(source, &LOCAL_ORG, DEFAULT_LOCAL_ORG, MAX_ORG),
+            name: short_text(source, &LOCAL_NAME, "local", MAX_NAME),
+            work_dir: source.text(&LOCAL_WORK_DIR).map_or(default_dir, PathBuf::from),
+            ansible_runner: source.text(&ANSIBLE_RUNNER).map(PathBuf::from),
+            plain_http: source.parsed(&PLAIN_HTTP, false),
+            cancel_grace: Duration::from_secs(source.within(&CANCEL_GRACE, 10, 1..=600)),
         }
-        Self { enabled, org_id, recipient, name }
     }
 }
 
-fn fits(text: &str, most: usize) -> bool {
-    (1..=most).contains(&text.chars().count()) && !text.contains('\0')
+fn short_text(source: &mut Source, spec: &Spec, default: &str, most: usize) -> String {
+    let text = source.parsed(spec, default.to_owned());
+    if !(1..=most).contains(&text.chars().count()) || text.contains('\0') {
+        source.reject(spec, &text);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -143,8 +192,9 @@ mod tests {
     fn unset_settings_have_their_defaults() {
         let mut source = source(&[]);
         assert_eq!(ExecutionSettings::read(&mut source), ExecutionSettings::default());
-        let local = LocalSettings::read(&mut source, true);
-        assert!(local.enabled);
+        let local = LocalSettings::read(&mut source, Some(Path::new("/data")));
+        assert!(local.enabled && !LocalSettings::read(&mut source, None).enabled);
+        assert_eq!(local.work_dir, Path::new("/data/worker"));
         assert_eq!((local.org_id.as_str(), local.recipient), ("local", DEFAULT_LOCAL_RECIPIENT));
         assert_eq!(local.recipient, Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"local.dispatcher"));
         source.finish().unwrap();
@@ -161,7 +211,7 @@ mod tests {
             ("LOCAL_WORKER", "yes"),
         ]);
         ExecutionSettings::read(&mut source);
-        LocalSettings::read(&mut source, false);
+        LocalSettings::read(&mut source, None);
         let error = source.finish().unwrap_err();
         assert_eq!(error.0.len(), 6, "{error}");
         assert!(error.to_string().contains("EXECUTION_LEASE=5"), "{error}");

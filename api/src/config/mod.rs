@@ -97,7 +97,10 @@ impl Settings {
             ),
             playbooks: playbooks::PlaybookSettings::read(source),
             execution: execution::ExecutionSettings::read(source),
-            local: execution::LocalSettings::read(source, form == Form::Standalone),
+            local: execution::LocalSettings::read(
+                source,
+                standalone.map(|own| own.data_dir.as_path()),
+            ),
             cleaner: cleaner::CleanerSettings::read(source),
             logging: logging::LogSettings::read(source, form),
             build: build::BuildSettings::read(source),

@@ -13,7 +13,22 @@ use dispatcher_wire::{
 use dispatcher_worker::link::{EventSink, LinkError, RunSource};
 use uuid::Uuid;
 
-use super::{Execution, ExecutionError, model::Hold};
+use super::{Execution, ExecutionError, model::Hold, now};
+use crate::{config::execution::LocalSettings, recipients::model::Recipient, store::StoreError};
+
+/// Why there is no worker inside the process.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Somebody else has its address.
+    #[error(
+        "recipient {0} belongs to another organisation; give the local worker another \
+         LOCAL_RECIPIENT, or its organisation as LOCAL_ORG"
+    )]
+    OtherOrg(Uuid),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// The link of the worker inside the process.
 #[derive(Clone, Debug)]
@@ -24,11 +39,29 @@ pub struct LocalLink {
 }
 
 impl LocalLink {
-    /// A link for this recipient.
-    #[must_use]
-    pub fn new(execution: Arc<Execution>, recipient: Uuid) -> Self {
-        let claimed_by = format!("local pid {}", std::process::id());
-        Self { execution, recipient, claimed_by }
+    /// Registers the recipient inside the process, which is present from then on, and links to it.
+    ///
+    /// # Errors
+    /// When its address belongs to another organisation, or the database fails.
+    pub async fn register(
+        execution: Arc<Execution>,
+        settings: &LocalSettings,
+    ) -> Result<Self, LocalError> {
+        let LocalSettings { recipient, org_id, name, .. } = settings;
+        let registration = Recipient {
+            id: *recipient,
+            org_id: org_id.clone(),
+            name: name.clone(),
+            key_digest: None,
+            last_seen: None,
+            created_at: now(),
+        };
+        if !execution.parts.recipients.register(&registration).await? {
+            return Err(LocalError::OtherOrg(*recipient));
+        }
+        execution.seen(*recipient).await?;
+        let claimed_by = format!("{name}, process {}", std::process::id());
+        Ok(Self { execution, recipient: *recipient, claimed_by })
     }
 
     const fn hold(&self, run_id: Uuid, claim: Uuid) -> Hold {

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on should panic"
 )]
 
+mod execution_local;
 mod execution_volume;
 mod execution_work;
 mod layering;
