@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::At,
-    contexts::{self, Contexts},
+    context::file::{self, Contexts},
     inputs,
     trouble::{Result, Trouble},
 };
@@ -225,7 +225,7 @@ fn place(at: &At, var: &dyn Fn(&str) -> Option<String>) -> Result<Option<Place>>
         });
     }
     // A command that has everything it needs works without a home.
-    let contexts = match contexts::path(var) {
+    let contexts = match file::path(var) {
         Ok(path) => Contexts::load(&path)?,
         Err(trouble) if named.is_some() => return Err(trouble),
         Err(_) => Contexts::default(),

@@ -26,7 +26,7 @@ impl Home {
     }
 
     fn contexts(self, json: &str) -> Self {
-        let path = contexts::path(&|name| self.vars.get(name).cloned()).unwrap();
+        let path = file::path(&|name| self.vars.get(name).cloned()).unwrap();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let parsed: Contexts = serde_json::from_str(json).unwrap();
         parsed.save(&path).unwrap();

@@ -6,27 +6,19 @@
 //! which knows its exit status; it is printed here, once.
 
 mod bundle;
-mod cancel;
 mod cli;
 mod client;
 mod connection;
 mod context;
-mod contexts;
-mod dispatch;
-mod ending;
 mod follow;
 mod inputs;
-mod interrupt;
 mod listings;
 mod logs;
 mod output;
-mod paint;
 mod playbooks;
 mod recipients;
 mod run;
-mod run_ref;
 mod runs;
-mod screen;
 mod secret;
 mod text;
 mod trouble;
@@ -41,10 +33,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    match start(Cli::parse()) {
-        Ok(status) => ExitCode::from(status),
-        Err(trouble) => trouble.report(),
-    }
+    start(Cli::parse()).map_or_else(|trouble| trouble.report(), ExitCode::from)
 }
 
 fn start(cli: Cli) -> Result<u8> {

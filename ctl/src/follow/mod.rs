@@ -4,20 +4,26 @@
 //! Output, cuts and silence are one future (`to_the_end`). An interruption stops polling it while
 //! the person is asked: the dispatcher waits, too, and nothing is lost.
 
+pub(crate) mod ending;
+pub(crate) mod interrupt;
+mod paint;
+mod screen;
+
 use std::time::{Duration, Instant};
 
 use dispatcher_wire::view::RunView;
 use futures_util::StreamExt;
 use uuid::Uuid;
 
+use self::{
+    interrupt::{Decision, Interrupts, OnInterrupt},
+    screen::Screen,
+};
 use crate::{
-    cancel,
     cli::At,
     client::Client,
-    ending,
-    interrupt::{Decision, Interrupts, OnInterrupt},
     output::note,
-    screen::Screen,
+    runs::cancel,
     text,
     trouble::{Result, Trouble, status},
 };

@@ -1,14 +1,16 @@
 //! `dispatchctl context …`: list, choose, change and show the named dispatchers. Shows where a key
 //! is, never the key.
 
+pub(crate) mod file;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use self::file::{Context, Contexts};
 use crate::{
     cli::{At, ContextCommand, ContextSetArgs},
     connection::{self, Connection, Key, parse_url},
-    contexts::{self, Context, Contexts},
     output::{self, Columns, Format, cell, note},
     secret,
     trouble::{Result, Trouble, status},
@@ -16,7 +18,7 @@ use crate::{
 
 /// Carries out a context command.
 pub(crate) fn context(at: &At, command: ContextCommand) -> Result<u8> {
-    let path = contexts::path(&connection::variable)?;
+    let path = file::path(&connection::variable)?;
     match command {
         ContextCommand::List => list(at, &Contexts::load(&path)?)?,
         ContextCommand::Use { name } => choose(&path, &name)?,
@@ -90,7 +92,7 @@ fn remove(path: &Path, name: &str) -> Result<()> {
 }
 
 fn set(at: &At, path: &Path, args: ContextSetArgs) -> Result<()> {
-    contexts::check_name(&args.name)?;
+    file::check_name(&args.name)?;
     let mut contexts = Contexts::load(path)?;
     let is_new = !contexts.contexts.contains_key(&args.name);
     let mut context = contexts.contexts.remove(&args.name).unwrap_or_default();

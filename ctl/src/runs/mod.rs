@@ -1,5 +1,8 @@
 //! `dispatchctl runs list|get|cancel`.
 
+pub(crate) mod cancel;
+pub(crate) mod reference;
+
 use std::collections::BTreeMap;
 
 use dispatcher_wire::{
@@ -12,13 +15,12 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    cancel,
     cli::{At, RunsCommand, RunsListArgs},
     client::Client,
-    ending,
+    follow::ending,
     listings::{self, Page},
     output::{self, Columns, Format, cell, dim, note, short_id, status_cell},
-    recipients, run_ref, text,
+    recipients, text,
     trouble::{Result, status},
 };
 
@@ -133,7 +135,7 @@ fn labels(labels: Option<&BTreeMap<String, Value>>) -> String {
 
 async fn get(at: &At, typed: &str) -> Result<u8> {
     let client = Client::new(at)?;
-    let id = run_ref::find(&client, typed).await?;
+    let id = reference::find(&client, typed).await?;
     let mut run: Value = client.get(&["runs", &id.to_string()], &[]).await?;
     let hosts: Vec<Value> = listings::every(&client, &["run_hosts"], &ending::of_run(id)).await?;
     if at.output != Format::Table {

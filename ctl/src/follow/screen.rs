@@ -3,10 +3,10 @@
 
 use std::io::{IsTerminal, Stderr, Stdout, Write};
 
+use super::paint::{Finish, Painter};
 use crate::{
     cli::At,
     output::Format,
-    paint::{Finish, Painter},
     text,
     trouble::{Result, Trouble},
 };

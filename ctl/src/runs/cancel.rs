@@ -9,12 +9,13 @@ use dispatcher_wire::{
 use serde_json::json;
 use uuid::Uuid;
 
+use super::reference;
 use crate::{
     cli::At,
     client::Client,
-    dispatch,
     output::{self, BAD, Columns, Format, GOOD, cell},
-    run_ref, text,
+    run::dispatch,
+    text,
     trouble::{Result, Trouble, status},
 };
 
@@ -27,7 +28,7 @@ const NOT_FOUND: u16 = 404;
 /// Carries out `runs cancel`.
 pub(crate) async fn cancel(at: &At, typed: &[String]) -> Result<u8> {
     let client = Client::new(at)?;
-    let runs = run_ref::find_all(&client, typed).await?;
+    let runs = reference::find_all(&client, typed).await?;
     let mut outcomes = Vec::with_capacity(runs.len());
     for some in runs.chunks(MOST) {
         outcomes.extend(request(&client, some).await?);

@@ -1,18 +1,19 @@
 //! `dispatchctl run`: everything typed is checked first, then the playbook is stored where it is a
 //! local one, then the run is dispatched, then (if asked) followed to its end.
 
+pub(crate) mod dispatch;
+
 use std::path::Path;
 
 use dispatcher_wire::view::PlaybookView;
 use serde_json::json;
 use uuid::Uuid;
 
+use self::dispatch::Wish;
 use crate::{
     cli::{At, RunArgs},
     client::Client,
-    dispatch::{self, Wish},
-    follow::{self, Target},
-    interrupt::OnInterrupt,
+    follow::{self, Target, interrupt::OnInterrupt},
     listings,
     output::{self, Format, note},
     playbooks::{self, Local},
