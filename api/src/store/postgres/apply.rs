@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     cancel::{Problem, note},
-    connection::{Param, one, run as execute},
+    connection::{one, run as execute},
     fault::Fault,
     outbox::{self, Changes},
     rows::{self, held, held_document, run_columns},
@@ -47,10 +47,13 @@ pub(super) async fn apply(
     }
     let Some(run) = find(transaction, upload, update).await? else {
         let correlation_id = update.correlation_id;
-        let why = format!("no run of the organisation has the correlation id {correlation_id}");
+        let org_id = &upload.upload.org_id;
+        let why =
+            format!("organisation {org_id} has no such run with correlation id {correlation_id}");
         mark(transaction, upload, Some(why)).await?;
         return Ok(ApplyOutcome::NoRun);
     };
+    // An upload proves that the run was delivered.
     outbox::settle(transaction, &[run.id]).await?;
     if update.is_out_of_date(stored_events(transaction, run.id).await?) {
         mark(transaction, upload, Some(OUT_OF_DATE.to_owned())).await?;
@@ -64,19 +67,16 @@ pub(super) async fn apply(
     Ok(ApplyOutcome::Applied)
 }
 
-/// How many events the run has from earlier uploads. What is no array in a database of the original
-/// counts as none.
+/// How many events the run has from earlier uploads.
 async fn stored_events(transaction: &Transaction<'_>, run_id: Uuid) -> Result<i64, Fault> {
     const COUNT: &str = "
-        SELECT CASE jsonb_typeof(events) WHEN 'array' THEN jsonb_array_length(events)::bigint
-               ELSE 0 END
+        SELECT CASE jsonb_typeof(events) WHEN 'array' THEN jsonb_array_length(events) ELSE 0 END
         FROM runs WHERE id = $1";
     let row = one(transaction, COUNT, &[&run_id]).await?;
-    Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
+    Ok(row.map_or(Ok(0), |row| row.try_get::<_, i32>(0))?.into())
 }
 
-/// The run, locked: the one the token is bound to, if there is one, else the lowest id of that
-/// correlation id.
+/// The run, locked: the token's, where there is one, else the first by id.
 async fn find(
     transaction: &Transaction<'_>,
     upload: &ClaimedUpload,
@@ -86,11 +86,12 @@ async fn find(
         "SELECT ",
         run_columns!(),
         " FROM runs r WHERE r.org_id = $1 AND r.correlation_id = $2
-          AND ($3::uuid IS NULL OR r.id = $3) ORDER BY r.id LIMIT 1 FOR NO KEY UPDATE"
+            AND ($3::uuid IS NULL OR r.id = $3)
+          ORDER BY r.id LIMIT 1 FOR NO KEY UPDATE"
     );
     let org_id = held(&upload.upload.org_id);
-    let params: [Param<'_>; 3] = [&org_id, &update.correlation_id, &upload.upload.run_id];
-    let row = one(transaction, FIND, &params).await?;
+    let bound = upload.upload.run_id;
+    let row = one(transaction, FIND, &[&org_id, &update.correlation_id, &bound]).await?;
     row.map(|row| rows::run(&row)).transpose()
 }
 
@@ -122,6 +123,10 @@ async fn update_run(
 ) -> Result<RunRow, Fault> {
     const UPDATE: &str = "
         UPDATE runs SET status = $2::text::runs_status, events = $3, updated_at = $4 WHERE id = $1";
+    // A run of our workers that became final by an upload is not started any more.
+    const NOT_STARTED: &str = "
+        UPDATE run_work SET state = 3, inputs = NULL, sealed_secrets = NULL
+        WHERE run_id = $1 AND state < 2";
     let Some(status) = after(run.status, update.status) else {
         return Ok(run);
     };
@@ -134,6 +139,9 @@ async fn update_run(
     if let Some((code, details)) = &update.error {
         let (code, details) = (code.clone(), details.clone());
         note(transaction, &[Problem { run_id: run.id, code, details }]).await?;
+    }
+    if run.status.is_final() {
+        execute(transaction, NOT_STARTED, &[&run.id]).await?;
     }
     changes.run(EventType::Update, &run);
     Ok(run)
@@ -160,10 +168,13 @@ async fn update_hosts(
     let mut written = Vec::new();
     for (name, status) in &update.hosts {
         let name = held(name);
+        // A host that appears in a run which is over is over too.
+        let over = *status == RunStatus::Running && run.status.is_final();
+        let status = if over { run.status } else { *status };
         match known.get(&name) {
-            None => written.push((EventType::Create, appeared(run, name, *status, now))),
-            Some(host) if host.status == RunStatus::Running || host.status.may_become(*status) => {
-                let host = RunHostRow { status: *status, updated_at: now, ..host.clone() };
+            None => written.push((EventType::Create, appeared(run, name, status, now))),
+            Some(host) if host.status == RunStatus::Running || host.status.may_become(status) => {
+                let host = RunHostRow { status, updated_at: now, ..host.clone() };
                 written.push((EventType::Update, host));
             }
             Some(_) => {}

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
-use dispatcher_wire::{RunStatus, event::error_code};
+use dispatcher_wire::RunStatus;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
     PostgresStore,
-    connection::{both, committed, run as execute},
+    connection::{Points, both, committed, run as execute},
     fault::Fault,
     outbox::Changes,
     rows::{self, held, run_columns},
@@ -35,7 +35,12 @@ pub(super) async fn cancel(
             let mut batch = Batch::locked(&transaction, &ids).await?;
             let outcomes = requests.iter().map(|request| batch.decide(request, now)).collect();
             batch.write(&transaction, now).await?;
-            committed(transaction, outcomes).await
+            committed(
+                transaction,
+                Points("store.cancel.commit", "store.cancel.committed"),
+                outcomes,
+            )
+            .await
         })
         .await
 }
@@ -45,7 +50,6 @@ pub(super) async fn cancel(
 struct Batch {
     runs: BTreeMap<Uuid, (RunRow, Option<WorkState>)>,
     ended: Vec<RunRow>,
-    errors: Vec<Problem>,
     marked: Vec<Uuid>,
     marked_by: Vec<String>,
 }
@@ -85,19 +89,13 @@ impl Batch {
         if run.status_at(now).is_final() || state == WorkState::Done {
             return CancelOutcome::NotRunning;
         }
-        let principal = held(&request.principal);
+        self.marked.push(run.id);
+        self.marked_by.push(held(&request.principal));
         if state == WorkState::Pending {
             run.status = RunStatus::Canceled;
-            self.errors.push(Problem {
-                run_id: run.id,
-                code: error_code::CANCELED.to_owned(),
-                details: format!("canceled by {principal} before a worker had taken it"),
-            });
             self.ended.push(run.clone());
             return CancelOutcome::Canceled;
         }
-        self.marked.push(run.id);
-        self.marked_by.push(principal);
         CancelOutcome::Requested { recipient: run.recipient }
     }
 
@@ -110,7 +108,6 @@ impl Batch {
             execute(transaction, MARK, &[&self.marked, &self.marked_by]).await?;
         }
         let ids: Vec<Uuid> = self.ended.iter().map(|run| run.id).collect();
-        note(transaction, &self.errors).await?;
         close_work(transaction, &ids).await?;
         end(transaction, self.ended, RunStatus::Canceled, now).await?;
         Ok(())

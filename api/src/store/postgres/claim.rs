@@ -19,7 +19,8 @@ use crate::execution::model::{ClaimRequest, ClaimedWork, MAX_CLAIM_ATTEMPTS, Wor
 macro_rules! busy {
     () => {
         "w.recipient = $1 AND w.state IN (1, 2)
-         AND (w.lease_until > $2 OR (w.state = 2 AND w.expires_at > $2))"
+         AND (w.lease_until > $2
+              OR (w.state = 2 AND w.expires_at > $2 AND r.status = 'running'))"
     };
 }
 /// Work that may be handed out.
@@ -107,7 +108,7 @@ async fn give_up(
     let problem = Problem {
         run_id: run.id,
         code: error_code::UNDEFINED.to_owned(),
-        details: format!("given up: taken {MAX_CLAIM_ATTEMPTS} times and never started"),
+        details: format!("given up: claimed {MAX_CLAIM_ATTEMPTS} times and never started"),
     };
     close_work(transaction, &[run.id]).await?;
     note(transaction, &[problem]).await?;
@@ -137,7 +138,7 @@ pub(super) async fn doorbell(
     now: OffsetDateTime,
 ) -> Result<Doorbell, Fault> {
     const RING: &str = concat!(
-        "SELECT NOT EXISTS (SELECT FROM run_work w WHERE ",
+        "SELECT NOT EXISTS (SELECT FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
         busy!(),
         ") AND EXISTS (SELECT FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
         claimable!(),
@@ -145,7 +146,7 @@ pub(super) async fn doorbell(
         ARRAY (SELECT w.run_id FROM run_work w JOIN runs r ON r.id = w.run_id
                WHERE w.recipient = $1 AND w.state IN (1, 2)
                  AND (w.cancel_requested OR w.expires_at <= $2 OR r.status <> 'running')
-               ORDER BY w.run_id) AS cancel"
+               ORDER BY w.created_at, w.run_id) AS cancel"
     );
     let row = one(client, RING, &[&recipient, &now]).await?;
     let row = row.ok_or_else(|| Fault::broken("a doorbell without a row"))?;

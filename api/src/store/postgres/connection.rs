@@ -187,10 +187,17 @@ pub(super) async fn both(
     )?)
 }
 
+/// Crash points around a commit: before it, and after it.
+pub(super) struct Points(pub(super) &'static str, pub(super) &'static str);
+
 /// Ends a transaction with its outcome: the only place where one is committed.
-pub(super) async fn committed<T>(transaction: Transaction<'_>, outcome: T) -> Result<T, Fault> {
-    dispatcher_worker::crash::point("store.before_commit");
+pub(super) async fn committed<T>(
+    transaction: Transaction<'_>,
+    points: Points,
+    outcome: T,
+) -> Result<T, Fault> {
+    dispatcher_worker::crash::point(points.0);
     transaction.commit().await?;
-    dispatcher_worker::crash::point("store.after_commit");
+    dispatcher_worker::crash::point(points.1);
     Ok(outcome)
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     PostgresStore,
-    connection::{Param, committed, one, prepared},
+    connection::{Param, Points, committed, one, prepared},
     fault::Fault,
     outbox::Changes,
 };
@@ -226,7 +226,12 @@ pub(super) async fn create(
                 Err(fault) if fault.violates("runs_pkey") => return Ok(CreateOutcome::Created),
                 inserted => inserted?,
             }
-            committed(transaction, CreateOutcome::Created).await
+            committed(
+                transaction,
+                Points("store.create.commit", "store.create.committed"),
+                CreateOutcome::Created,
+            )
+            .await
         })
         .await
 }

@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
-    connection::{Param, all, committed, one, run as execute},
+    connection::{Param, Points, all, committed, one, run as execute},
     fault::Fault,
     rows::{held, holdable},
 };
@@ -37,7 +37,12 @@ impl PlaybookStore for PostgresStore {
             let params: [Param<'_>; 7] =
                 [org_id, name, &content, size, &entry, created_at, updated_at];
             execute(&transaction, PUT, &params).await?;
-            committed(transaction, before.filter(|before| before != sha256)).await
+            committed(
+                transaction,
+                Points("store.playbook.commit", "store.playbook.committed"),
+                before.filter(|before| before != sha256),
+            )
+            .await
         })
         .await
     }

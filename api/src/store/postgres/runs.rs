@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     PostgresStore, cancel,
-    connection::{Param, committed, one, run as execute},
+    connection::{Param, Points, committed, one, run as execute},
     create,
     fault::Fault,
     lists, logs, outbox,
@@ -40,7 +40,8 @@ impl RunStore for PostgresStore {
     ) -> StoreResult<()> {
         const FINISH: &str = "
             UPDATE idempotency SET status = $5, body = $6, expires_at = $7
-            WHERE principal = $1 AND org_id = $2 AND key = $3 AND body_hash = $4";
+            WHERE principal = $1 AND org_id = $2 AND key = $3 AND body_hash = $4
+              AND status IS NULL";
         let status = i32::from(answer.status);
         let hash = key.body_hash.as_slice();
         self.retrying(|| async {
@@ -59,7 +60,8 @@ impl RunStore for PostgresStore {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
             settle_sent(&transaction, run_id, outcome).await?;
-            committed(transaction, ()).await
+            committed(transaction, Points("store.settle.commit", "store.settle.committed"), ())
+                .await
         })
         .await
     }
@@ -142,14 +144,16 @@ async fn detail(
         ", w.state, w.cancel_requested, w.output_bytes, p.last_seen, e.code, e.details,
            (SELECT b.run_id FROM run_work b
             WHERE b.recipient = w.recipient AND b.run_id <> w.run_id AND b.state IN (1, 2)
-            ORDER BY b.state DESC, b.created_at LIMIT 1) AS busy_with
+              AND (b.lease_until > $3 OR (b.state = 2 AND b.expires_at > $3))
+            ORDER BY b.created_at LIMIT 1) AS busy_with
          FROM runs r
          LEFT JOIN run_work w ON w.run_id = r.id
          LEFT JOIN recipients p ON p.id = w.recipient
          LEFT JOIN run_error e ON e.run_id = r.id
          WHERE r.id = $1 AND r.org_id = $2"
     );
-    let Some(row) = one(client, DETAIL, &[&run_id, &org_id]).await? else {
+    let Some(row) = one(client, DETAIL, &[&run_id, &org_id, &OffsetDateTime::now_utc()]).await?
+    else {
         return Ok(None);
     };
     let state: Option<i16> = row.try_get("state")?;

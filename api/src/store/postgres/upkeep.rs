@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     PostgresStore,
     cancel::{Problem, end, end_hosts, note},
-    connection::{all, committed, run as execute},
+    connection::{Points, all, committed, run as execute},
     fault::Fault,
     outbox::{self, Changes},
     rows::{self, run_columns},
@@ -33,7 +33,8 @@ impl UpkeepStore for PostgresStore {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
             let expired = expire(&transaction, now, limit).await?;
-            committed(transaction, expired).await
+            committed(transaction, Points("store.expire.commit", "store.expire.committed"), expired)
+                .await
         })
         .await
     }
@@ -48,7 +49,12 @@ impl UpkeepStore for PostgresStore {
             let transaction = client.transaction().await?;
             let keys = execute(&transaction, FORGET, &[&now, &MOST_FORGOTTEN]).await?;
             let events = outbox::forget(&transaction, outbox_before, MOST_FORGOTTEN).await?;
-            committed(transaction, keys + events).await
+            committed(
+                transaction,
+                Points("store.forget.commit", "store.forget.committed"),
+                keys + events,
+            )
+            .await
         })
         .await
     }
@@ -114,7 +120,7 @@ async fn end_work(transaction: &Transaction<'_>, runs: &[Uuid]) -> Result<(), Fa
             never_started.push(Problem {
                 run_id: row.try_get("run_id")?,
                 code: error_code::TIMEOUT.to_owned(),
-                details: "its time was over before a worker had started it".to_owned(),
+                details: "the run's time was over before a worker had started it".to_owned(),
             });
         }
     }

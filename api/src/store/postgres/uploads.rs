@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     PostgresStore, apply,
-    connection::{Param, all, committed, one, run as execute},
+    connection::{Param, Points, all, committed, one, run as execute},
     fault::Fault,
     rows::{held, holdable},
 };
@@ -54,7 +54,7 @@ impl UploadStore for PostgresStore {
                         ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
             RETURNING *";
         let why =
-            format!("given up: applying it was begun {MAX_APPLY_ATTEMPTS} times and never ended");
+            format!("given up: applying it was tried {MAX_APPLY_ATTEMPTS} times and never ended");
         let until = now + lease;
         self.retrying(|| async {
             let mut client = self.client().await?;
@@ -62,7 +62,12 @@ impl UploadStore for PostgresStore {
             execute(&transaction, GIVE_UP, &[&now, &MAX_APPLY_ATTEMPTS, &why]).await?;
             let row = one(&transaction, CLAIM, &[&now, &claim, &until]).await?;
             let upload = row.map(|row| upload(&row)).transpose()?;
-            committed(transaction, upload.map(|upload| ClaimedUpload { upload, claim })).await
+            committed(
+                transaction,
+                Points("store.claim_upload.commit", "store.claim_upload.committed"),
+                upload.map(|upload| ClaimedUpload { upload, claim }),
+            )
+            .await
         })
         .await
     }
@@ -77,7 +82,8 @@ impl UploadStore for PostgresStore {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
             let outcome = apply::apply(&transaction, upload, update, now).await?;
-            committed(transaction, outcome).await
+            committed(transaction, Points("store.apply.commit", "store.apply.committed"), outcome)
+                .await
         })
         .await
     }
@@ -98,12 +104,12 @@ impl UploadStore for PostgresStore {
 
     async fn not_needed(&self, ids: &[Uuid]) -> StoreResult<Vec<Uuid>> {
         const NOT_NEEDED: &str = "
-            SELECT asked.id FROM unnest($1::uuid[]) AS asked (id)
-            WHERE NOT EXISTS (SELECT FROM uploads
-                              WHERE uploads.id = asked.id AND state <> 'applied')";
+            SELECT n.id FROM unnest($1::uuid[]) WITH ORDINALITY AS n (id, place)
+            WHERE NOT EXISTS (SELECT FROM uploads u WHERE u.id = n.id AND u.state <> 'applied')
+            ORDER BY n.place";
         self.retrying(|| async {
             let rows = all(&self.client().await?, NOT_NEEDED, &[&ids]).await?;
-            Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+            rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
         })
         .await
     }

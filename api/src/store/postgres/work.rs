@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     PostgresStore, append, claim,
-    connection::{Param, both, committed, one},
+    connection::{Param, Points, both, committed, one},
     fault::Fault,
     finish,
     rows::{self, run_columns},
@@ -30,7 +30,8 @@ impl WorkStore for PostgresStore {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
             let claimed = claim::claim(&transaction, request).await?;
-            committed(transaction, claimed).await
+            committed(transaction, Points("store.claim.commit", "store.claim.committed"), claimed)
+                .await
         })
         .await
     }
@@ -38,7 +39,7 @@ impl WorkStore for PostgresStore {
     async fn inputs(&self, hold: Hold) -> StoreResult<Option<StoredInputs>> {
         const INPUTS: &str = "
             SELECT inputs, sealed_secrets FROM run_work
-            WHERE run_id = $1 AND claim = $2 AND recipient = $3";
+            WHERE run_id = $1 AND claim = $2 AND recipient = $3 AND state < 3";
         let Hold { run_id, claim, recipient } = hold;
         let row = self
             .retrying(|| async {
@@ -60,7 +61,8 @@ impl WorkStore for PostgresStore {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
             let outcome = append::append(&transaction, hold, batch).await?;
-            committed(transaction, outcome).await
+            committed(transaction, Points("store.append.commit", "store.append.committed"), outcome)
+                .await
         })
         .await
     }
@@ -70,7 +72,8 @@ impl WorkStore for PostgresStore {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
             let outcome = finish::finish(&transaction, hold, finish).await?;
-            committed(transaction, outcome).await
+            committed(transaction, Points("store.finish.commit", "store.finish.committed"), outcome)
+                .await
         })
         .await
     }
