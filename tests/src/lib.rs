@@ -1,7 +1,9 @@
 //! What the integration tests and benchmarks share: private services and the service itself as a
 //! child process.
 
+pub mod connector;
 pub mod counting;
 pub mod process;
+pub mod rows;
 pub mod service;
 pub mod worker;

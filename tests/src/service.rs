@@ -1,13 +1,14 @@
 //! The service inside the test's process: the real router over a real SQLite database in a private
 //! directory, on a free port. For tests that look at stores and count what is asked of them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use dispatcher_api::{
     app::{App, Parts},
     bus::Topic,
     config::{Settings, Standalone, source::Source, values::ListenAddress},
+    connector::Connector,
     http::{listen::Listener, router::router, server::Server},
     keyring::Keyring,
     recipients::model::Recipient,
@@ -46,6 +47,17 @@ impl InProcess {
         Self::start_with(&[], |stores| stores).await
     }
 
+    /// Starts it with a way to foreign hosts.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start_connected(
+        variables: &[(&str, &str)],
+        connector: Arc<dyn Connector>,
+    ) -> Result<Self> {
+        Self::start_wired(variables, |stores| stores, Some(connector)).await
+    }
+
     /// Starts it with more environment variables, and with stores that a test has wrapped.
     ///
     /// # Errors
@@ -54,12 +66,21 @@ impl InProcess {
         variables: &[(&str, &str)],
         wrap: impl FnOnce(Stores) -> Stores,
     ) -> Result<Self> {
+        Self::start_wired(variables, wrap, None).await
+    }
+
+    async fn start_wired(
+        variables: &[(&str, &str)],
+        wrap: impl FnOnce(Stores) -> Stores,
+        connector: Option<Arc<dyn Connector>>,
+    ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into())).await?;
         let address = listener.tcp_address().context("a TCP listener has an address")?;
         let url = format!("http://{address}");
         let stores = wrap(sqlite::Store::open(directory.path())?);
         let app = wire(directory.path(), address, variables, stores)?;
+        let app = App { connector: connector.or(app.connector.clone()), ..app };
         let server = Server::start(vec![listener], router(&app), &app.settings.http);
         Ok(Self { app, url, server, directory })
     }

@@ -80,7 +80,8 @@ impl Dispatcher {
         if let Err(message) = policy::check_batch(&request.items) {
             return Dispatched::Invalid(message);
         }
-        let now = microseconds(OffsetDateTime::now_utc());
+        // As precise as the databases keep it.
+        let now = OffsetDateTime::now_utc().truncate_to_microsecond();
         let registered = match self.registered(&request.items).await {
             Ok(registered) => registered,
             Err(error) => {
@@ -180,11 +181,6 @@ impl Dispatcher {
             tracing::error!(%error, "the answer of a repeatable dispatch was not stored");
         }
     }
-}
-
-/// The databases keep microseconds; what is answered must be what is stored.
-fn microseconds(at: OffsetDateTime) -> OffsetDateTime {
-    at.replace_nanosecond(at.microsecond() * 1000).unwrap_or(at)
 }
 
 /// The answers as they are when all goes well, and the runs to be created.

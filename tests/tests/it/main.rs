@@ -12,3 +12,7 @@ mod execution_local;
 mod execution_volume;
 mod execution_work;
 mod layering;
+mod recipients;
+mod runs_cancel;
+mod runs_dispatch;
+mod runs_idempotency;
