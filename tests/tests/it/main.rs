@@ -16,3 +16,5 @@ mod recipients;
 mod runs_cancel;
 mod runs_dispatch;
 mod runs_idempotency;
+mod runs_lists;
+mod runs_logs;
