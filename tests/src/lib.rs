@@ -4,6 +4,7 @@
 pub mod connector;
 pub mod counting;
 pub mod process;
+pub mod raw;
 pub mod rows;
 pub mod service;
 pub mod worker;

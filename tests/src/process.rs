@@ -135,9 +135,17 @@ impl Service {
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).context("it has ended")?;
         let pid = rustix::process::Pid::from_raw(pid).context("a process has a pid")?;
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await??;
+        let status = self.exited().await?;
         ensure!(status.success(), "it ended with {status}: {}", tail(&self.directory));
         Ok(())
+    }
+
+    /// Waits until it has ended, and says how.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn exited(&mut self) -> Result<std::process::ExitStatus> {
+        Ok(tokio::time::timeout(PATIENCE, self.child.wait()).await??)
     }
 
     /// A request with its key.

@@ -11,6 +11,9 @@
 mod execution_local;
 mod execution_volume;
 mod execution_work;
+mod http_callers;
+mod http_contract;
+mod http_process;
 mod layering;
 mod recipients;
 mod runs_cancel;
