@@ -44,7 +44,7 @@ const LOCAL_RECIPIENT: Spec = Spec {
     names: &["LOCAL_RECIPIENT"],
     about: "The address of the recipient inside this process; several processes on one database \
             need one each.",
-    allowed: "a UUID",
+    allowed: "a UUID of version 4, as a dispatch requires",
     secret: false,
 };
 const LOCAL_NAME: Spec = Spec {
@@ -80,10 +80,10 @@ const CANCEL_GRACE: Spec = Spec {
     secret: false,
 };
 
-/// The recipient inside the process where none is named: version 5 of `local.dispatcher` in the
-/// namespace of domain names, so that it is the same after every start.
+/// The recipient inside the process where none is named: the same after every start. A dispatch
+/// takes recipients of version 4 only (contract), so it has that form.
 pub const DEFAULT_LOCAL_RECIPIENT: Uuid =
-    Uuid::from_u128(0xa20b_6ef2_92ba_519b_91b2_884b_9df7_7b61);
+    Uuid::from_u128(0xa20b_6ef2_92ba_419b_91b2_884b_9df7_7b61);
 /// The organisation that owns it where none is named.
 pub const DEFAULT_LOCAL_ORG: &str = "local";
 /// Where it works, in the data directory of standalone.
@@ -155,7 +155,10 @@ impl LocalSettings {
     /// unless it is told otherwise.
     pub fn read(source: &mut Source, data_dir: Option<&Path>) -> Self {
         let enabled = source.parsed(&LOCAL_WORKER, data_dir.is_some());
-        let recipient = source.parsed(&LOCAL_RECIPIENT, DEFAULT_LOCAL_RECIPIENT);
+        let recipient: Uuid = source.parsed(&LOCAL_RECIPIENT, DEFAULT_LOCAL_RECIPIENT);
+        if recipient.get_version_num() != 4 {
+            source.reject(&LOCAL_RECIPIENT, &recipient.to_string());
+        }
         let own_dir = data_dir.map(|data| data.join(OWN_WORK_DIR));
         let default_dir = own_dir.unwrap_or_else(|| DEFAULT_WORK_DIR.into());
         Self {
@@ -196,7 +199,7 @@ mod tests {
         assert!(local.enabled && !LocalSettings::read(&mut source, None).enabled);
         assert_eq!(local.work_dir, Path::new("/data/worker"));
         assert_eq!((local.org_id.as_str(), local.recipient), ("local", DEFAULT_LOCAL_RECIPIENT));
-        assert_eq!(local.recipient, Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"local.dispatcher"));
+        assert_eq!(local.recipient.get_version_num(), 4, "or no dispatch could name it");
         source.finish().unwrap();
     }
 
