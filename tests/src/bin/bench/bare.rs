@@ -1,0 +1,19 @@
+//! What a bare loop does: the same rows as the store, with the driver alone.
+
+use anyhow::Result;
+use async_trait::async_trait;
+use dispatcher_api::runs::model::NewRun;
+use uuid::Uuid;
+
+/// Bare loops on one database.
+#[async_trait]
+pub trait Bare: Send {
+    /// Writes the rows of these runs in one transaction, a statement per row.
+    async fn dispatch(&mut self, runs: &[NewRun]) -> Result<()>;
+    /// Writes one piece of output and moves the work's counters, in one transaction.
+    async fn append(&mut self, run: Uuid, start: i64, records: i64, data: &[u8]) -> Result<()>;
+    /// Reads a page of 50 runs of an organisation and counts all of them; answers with the count.
+    async fn list(&mut self, org: &str, offset: i64) -> Result<i64>;
+    /// Fills the table of runs: `runs` of them, evenly over `orgs` organisations.
+    async fn seed(&mut self, runs: i64, orgs: i64) -> Result<()>;
+}
