@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use async_trait::async_trait;
-use dispatcher_api::{config::database, runs::model::NewRun};
+use dispatcher_api::runs::model::NewRun;
 use time::OffsetDateTime;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 use uuid::Uuid;
@@ -47,8 +47,8 @@ pub struct Postgres {
 
 impl Postgres {
     /// Connects as the store does.
-    pub async fn connect(config: &database::Postgres) -> Result<Self> {
-        let (client, connection) = config.driver_config()?.connect(NoTls).await?;
+    pub async fn connect(url: &str) -> Result<Self> {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         tokio::spawn(connection);
         Ok(Self {
             run: client.prepare(RUN).await?,

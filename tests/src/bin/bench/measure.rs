@@ -86,7 +86,7 @@ pub async fn append(
         let first = turn * rows::RECORDS as u64;
         let batch = rows::batch(first);
         let started = Instant::now();
-        let outcome = stores.work.append(&hold, &batch).await?;
+        let outcome = stores.work.append(hold, &batch).await?;
         ours.push(started.elapsed());
         ensure!(matches!(outcome, AppendOutcome::Applied { cancel: false, .. }), "{outcome:?}");
 
