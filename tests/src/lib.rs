@@ -1,6 +1,7 @@
 //! What the integration tests and benchmarks share: private services and the service itself as a
 //! child process.
 
+pub mod conformance;
 pub mod connector;
 pub mod counting;
 pub mod process;

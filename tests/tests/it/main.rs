@@ -8,6 +8,8 @@
     reason = "a test that cannot go on should panic"
 )]
 
+mod conformance_complete;
+mod conformance_sqlite;
 mod execution_local;
 mod execution_volume;
 mod execution_work;

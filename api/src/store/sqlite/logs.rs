@@ -64,7 +64,9 @@ fn stored(
     cap: usize,
 ) -> StoreResult<(Vec<u8>, u64)> {
     let mut statement = tx.prepare_cached(
-        "SELECT substr(CAST(log AS BLOB), ?2, ?3), octet_length(log) FROM run_hosts WHERE id = ?1",
+        // The piece of an empty blob would be NULL.
+        "SELECT coalesce(substr(CAST(log AS BLOB), ?2, ?3), x''), octet_length(log)
+         FROM run_hosts WHERE id = ?1",
     )?;
     // SQLite counts from 1, and in 64 bits with a sign.
     let start = i64::try_from(from).unwrap_or(i64::MAX).saturating_add(1);

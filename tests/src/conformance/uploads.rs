@@ -1,0 +1,177 @@
+//! What valid uploads do to runs and hosts: which run, which states, what is stored and told.
+
+use dispatcher_api::uploads::model::{ApplyOutcome, RunnerUpdate, Upload, UploadState};
+use dispatcher_wire::{RunStatus, event::RunnerEvent};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::{
+    Subject,
+    fixtures::{
+        claimed_upload, create, detail, foreign_run, host_rows, host_states, hosts, now, org, run,
+        started, status, update, upload,
+    },
+};
+
+/// Receives and applies an update for an organisation.
+async fn apply(
+    subject: &Subject,
+    org: &str,
+    update: &RunnerUpdate,
+    at: OffsetDateTime,
+) -> ApplyOutcome {
+    let claimed = claimed_upload(&subject.stores, &upload(org, at)).await;
+    subject.stores.uploads.apply(&claimed, update, at).await.unwrap()
+}
+
+/// From running to success by two uploads: states, logs and events are replaced, hosts appear.
+pub async fn a_run_reports_itself(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let mut run = run(&org);
+    run.hosts = hosts(&["a"]);
+    create(&subject.stores, std::slice::from_ref(&run)).await;
+    let event = RunnerEvent { event: "verbose".to_owned(), ..RunnerEvent::default() };
+    let first = RunnerUpdate {
+        events: vec![event.clone()],
+        ..update(&run, RunStatus::Running, &["a", "b"], "one")
+    };
+    assert_eq!(apply(subject, &org, &first, at).await, ApplyOutcome::Applied);
+    let rows = host_rows(&subject.stores, &run).await;
+    assert!(rows.iter().all(|row| (row.status, &*row.log) == (RunStatus::Running, "one")));
+    assert_eq!(subject.probe.run_events(run.id).await, serde_json::json!([event]));
+    let later = at + Duration::seconds(1);
+    let second = RunnerUpdate {
+        events: vec![event.clone(), event.clone()],
+        error: Some(("CODE".to_owned(), "why".to_owned())),
+        ..update(&run, RunStatus::Success, &["a", "b"], "one\ntwo")
+    };
+    assert_eq!(apply(subject, &org, &second, later).await, ApplyOutcome::Applied);
+    let rows = host_rows(&subject.stores, &run).await;
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| (row.status, &*row.log) == (RunStatus::Success, "one\ntwo")));
+    assert_eq!(rows[0].id, run.hosts[0].id, "the row of a known host stays");
+    assert_eq!(subject.probe.run_events(run.id).await, serde_json::json!([event, event]));
+    let detail = detail(&subject.stores, &run).await;
+    assert_eq!((detail.run.status, detail.run.updated_at), (RunStatus::Success, later));
+    assert_eq!(detail.error, Some(("CODE".to_owned(), "why".to_owned())));
+    let told = [
+        "run create running",
+        "run update running",
+        "run update success",
+        "run_host create running",
+        "run_host create running",
+        "run_host update running",
+        "run_host update success",
+        "run_host update success",
+    ];
+    assert_eq!(subject.told(run.id).await, told);
+}
+
+/// Every state against every update: only what may become something becomes it.
+pub async fn states_obey_the_rules(subject: &Subject) {
+    let at = now();
+    for from in RunStatus::ALL {
+        for to in RunStatus::ALL {
+            let run = foreign_run(&org());
+            create(&subject.stores, std::slice::from_ref(&run)).await;
+            let org = &run.org_id;
+            apply(subject, org, &update(&run, from, &["a"], "before"), at).await;
+            assert_eq!(status(&subject.stores, &run).await, from);
+            let told = subject.told(run.id).await.len();
+            apply(subject, org, &update(&run, to, &["a"], "after"), at).await;
+            let may = from.may_become(to);
+            let expected = if may { to } else { from };
+            assert_eq!(status(&subject.stores, &run).await, expected, "{from} to {to}");
+            let row = &host_rows(&subject.stores, &run).await[0];
+            let host_changes = may || from == RunStatus::Running;
+            let log = if host_changes { "after" } else { "before" };
+            assert_eq!((row.status, row.log.as_str()), (expected, log), "{from} to {to}");
+            if matches!(from, RunStatus::Success | RunStatus::Failure) {
+                let stays = subject.told(run.id).await.len();
+                assert_eq!(stays, told, "{from} to {to} is told");
+            }
+        }
+    }
+}
+
+/// The run is found in the upload's organisation by correlation id, the lowest id first; the
+/// token's run, where there is a token.
+pub async fn the_run_is_found(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let mut runs: Vec<_> = (0..3).map(|_| run(&org)).collect();
+    runs.sort_by_key(|run| run.id);
+    runs[1].correlation_id = runs[0].correlation_id;
+    runs.reverse();
+    create(&subject.stores, &runs).await;
+    runs.reverse();
+    let success = update(&runs[0], RunStatus::Success, &["a"], "");
+    assert_eq!(apply(subject, "other", &success, at).await, ApplyOutcome::NoRun);
+    let unknown = RunnerUpdate { correlation_id: Uuid::new_v4(), ..success.clone() };
+    assert_eq!(apply(subject, &org, &unknown, at).await, ApplyOutcome::NoRun);
+    let bound = Upload { run_id: Some(runs[2].id), ..upload(&org, at) };
+    let bound = claimed_upload(&subject.stores, &bound).await;
+    let outcome = subject.stores.uploads.apply(&bound, &success, at).await.unwrap();
+    assert_eq!(outcome, ApplyOutcome::NoRun, "the token is another run's");
+    for run in &runs {
+        assert_eq!(status(&subject.stores, run).await, RunStatus::Running);
+    }
+    assert_eq!(apply(subject, &org, &success, at).await, ApplyOutcome::Applied);
+    assert_eq!(status(&subject.stores, &runs[0]).await, RunStatus::Success);
+    assert_eq!(status(&subject.stores, &runs[1]).await, RunStatus::Running);
+    let rows = subject.stores.uploads.list(&org, 10, 0).await.unwrap().rows;
+    assert!(rows.iter().all(|row| row.state == UploadState::Applied), "{rows:?}");
+    let reasons = rows.iter().filter(|row| row.reason.is_some()).count();
+    assert_eq!(reasons, 2, "those without a run say so");
+}
+
+/// An upload is applied once; then the claim is worth nothing.
+pub async fn applied_once(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let run = run(&org);
+    create(&subject.stores, std::slice::from_ref(&run)).await;
+    let claimed = claimed_upload(&subject.stores, &upload(&org, at)).await;
+    let running = update(&run, RunStatus::Running, &["a"], "x");
+    let first = subject.stores.uploads.apply(&claimed, &running, at).await.unwrap();
+    assert_eq!(first, ApplyOutcome::Applied);
+    let told = subject.told(run.id).await;
+    let again = subject.stores.uploads.apply(&claimed, &running, at).await.unwrap();
+    assert_eq!(again, ApplyOutcome::NotYours);
+    assert_eq!(subject.told(run.id).await, told);
+    let lease = std::time::Duration::from_secs(1);
+    let later = at + Duration::hours(1);
+    assert!(subject.stores.uploads.claim(Uuid::new_v4(), later, lease).await.unwrap().is_none());
+}
+
+/// A timeout gives way to a late success, hosts and all.
+pub async fn a_late_success_replaces_a_timeout(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let mut run = foreign_run(&org);
+    (run.created_at, run.timeout) = (at - Duration::seconds(5), 5);
+    run.hosts = hosts(&["a"]);
+    create(&subject.stores, std::slice::from_ref(&run)).await;
+    subject.stores.upkeep.expire(at, 10).await.unwrap();
+    let partial = update(&run, RunStatus::Running, &["a"], "partial");
+    apply(subject, &org, &partial, at).await;
+    let timeout = ("a".to_owned(), RunStatus::Timeout);
+    assert_eq!(host_states(&subject.stores, &run).await, [timeout]);
+    assert_eq!(status(&subject.stores, &run).await, RunStatus::Timeout);
+    apply(subject, &org, &update(&run, RunStatus::Success, &["a"], "whole"), at).await;
+    let row = &host_rows(&subject.stores, &run).await[0];
+    assert_eq!((row.status, row.log.as_str()), (RunStatus::Success, "whole"));
+    assert_eq!(status(&subject.stores, &run).await, RunStatus::Success);
+}
+
+/// An upload about a run of our workers ends it; work under way hears of it.
+pub async fn a_run_of_a_worker_can_be_ended(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let (waiting, going) = (run(&org), run(&org));
+    create(&subject.stores, &[waiting.clone(), going.clone()]).await;
+    let hold = started(&subject.stores, &going, at).await;
+    for run in [&waiting, &going] {
+        apply(subject, &org, &update(run, RunStatus::Success, &["a"], ""), at).await;
+    }
+    let claim = super::fixtures::request(waiting.recipient, at);
+    assert_eq!(subject.stores.work.claim(&claim).await.unwrap(), None);
+    let bell = subject.stores.work.doorbell(hold.recipient, at).await.unwrap();
+    assert_eq!(bell.cancel, [going.id]);
+}

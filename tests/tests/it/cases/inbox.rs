@@ -1,0 +1,125 @@
+//! Uploads, what time does, stored playbooks.
+
+use dispatcher_tests::conformance::{inbox, playbooks, upkeep, uploads};
+
+use super::super::subject;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbox_received_once() {
+    inbox::received_once(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbox_claimed_oldest_first_with_a_lease() {
+    inbox::claimed_oldest_first_with_a_lease(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbox_claimed_by_one() {
+    inbox::claimed_by_one(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbox_given_up_at_last() {
+    inbox::given_up_at_last(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbox_rejected_with_the_reason() {
+    inbox::rejected_with_the_reason(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbox_listed_newest_first() {
+    inbox::listed_newest_first(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_a_run_reports_itself() {
+    uploads::a_run_reports_itself(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_states_obey_the_rules() {
+    uploads::states_obey_the_rules(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_the_run_is_found() {
+    uploads::the_run_is_found(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_applied_once() {
+    uploads::applied_once(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_a_late_success_replaces_a_timeout() {
+    uploads::a_late_success_replaces_a_timeout(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_a_run_of_a_worker_can_be_ended() {
+    uploads::a_run_of_a_worker_can_be_ended(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_runs_and_hosts_time_out() {
+    upkeep::runs_and_hosts_time_out(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_limited_per_call() {
+    upkeep::limited_per_call(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_final_runs_stay() {
+    upkeep::final_runs_stay(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_hosts_of_earlier_timeouts() {
+    upkeep::hosts_of_earlier_timeouts(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_unstarted_work_is_over() {
+    upkeep::unstarted_work_is_over(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_started_work_is_asked_to_end() {
+    upkeep::started_work_is_asked_to_end(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_many_cleaners_at_once() {
+    upkeep::many_cleaners_at_once(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_forgetting() {
+    upkeep::forgetting(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_ping() {
+    upkeep::ping(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn playbooks_put_and_get() {
+    playbooks::put_and_get(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn playbooks_listed_by_name() {
+    playbooks::listed_by_name(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn playbooks_content_is_found_by_organisation() {
+    playbooks::content_is_found_by_organisation(&subject().await).await;
+}
