@@ -9,8 +9,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{principal::OrgScope, psk::PskTable},
     bus::Wakeups,
-    config::{Settings, connector::ConnectorImpl, secrets::ServiceKey},
-    connector::{Connector, mock::MockConnector},
+    config::{
+        Settings,
+        connector::{ConnectorImpl, ConnectorSettings},
+        secrets::ServiceKey,
+    },
+    connector::{Connector, limited::Limited, mock::MockConnector},
     execution::{self, Execution},
     http::{lifecycle::Lifecycle, request_id::RequestIds},
     keyring::Keyring,
@@ -116,8 +120,9 @@ fn service_keys(
 }
 
 fn connector(settings: &Settings) -> Option<Arc<dyn Connector>> {
-    match settings.connector.implementation {
+    let ConnectorSettings { implementation, per_second, burst } = settings.connector;
+    match implementation {
         ConnectorImpl::Off => None,
-        ConnectorImpl::Mock => Some(Arc::new(MockConnector)),
+        ConnectorImpl::Mock => Some(Arc::new(Limited::new(MockConnector, per_second, burst))),
     }
 }

@@ -1,11 +1,14 @@
 //! `serve`: one instance of the service. Everything it shares with others is named by settings.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Mutex,
+};
 
 use super::{loops::Loops, opening, telemetry};
 use crate::{
@@ -21,6 +24,9 @@ use crate::{
 
 /// Modules of the original's process; here they are always all there.
 const MODULES: [&str; 3] = ["api", "validator", "response-consumer"];
+
+/// How long whoever reads metrics at the end may take.
+const PROBES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What `run` may be asked for.
 #[derive(Args, Debug)]
@@ -65,7 +71,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
         more_services: Vec::new(),
         settings,
     })?;
-    Instance::start(app, listeners).await?.until_signal().await?;
+    Instance::start(app, listeners).await?.until_signal().await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,6 +81,7 @@ pub(super) struct Instance {
     server: Server,
     probes: Server,
     loops: Loops,
+    signals: Signals,
     /// Where metrics and probes are.
     pub(super) metrics: Option<SocketAddr>,
 }
@@ -83,8 +90,9 @@ impl Instance {
     /// Serves on the listeners and starts every loop.
     ///
     /// # Errors
-    /// When the metrics port is taken.
+    /// When the metrics port is taken, or signals cannot be received.
     pub(super) async fn start(app: App, listeners: Vec<Listener>) -> anyhow::Result<Self> {
+        let signals = Signals::receive()?;
         say_what_is_special(&app.settings);
         let handle: PrometheusHandle = metrics::install()?;
         let http = &app.settings.http;
@@ -93,26 +101,41 @@ impl Instance {
         let probes = Server::start(vec![probes], metrics::router(&app, handle.clone()), http);
         let server = Server::start(listeners, router::router(&app), http);
         let loops = Loops::start(&app, handle);
-        Ok(Self { app, server, probes, loops, metrics: address })
+        Ok(Self { app, server, probes, loops, signals, metrics: address })
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains.
-    ///
-    /// # Errors
-    /// When signals cannot be received.
-    pub(super) async fn until_signal(self) -> anyhow::Result<()> {
+    /// Serves until SIGTERM or SIGINT, then drains. Requests and loops end side by side, within
+    /// one graceful timeout.
+    pub(super) async fn until_signal(self) {
         let graceful = self.app.settings.http.graceful_timeout;
-        let terminate = tokio::sync::Mutex::new(signal(SignalKind::terminate())?);
-        let interrupt = tokio::sync::Mutex::new(signal(SignalKind::interrupt())?);
-        let next = || async {
-            let (mut terminate, mut interrupt) = (terminate.lock().await, interrupt.lock().await);
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        };
-        server::drain(&self.app, &self.server, next).await;
-        self.loops.ended(graceful).await;
-        self.probes.stop(graceful).await;
+        server::drain(&self.app, || self.signals.next()).await;
+        let (served, ()) = tokio::join!(self.server.stop(graceful), self.loops.ended(graceful));
+        if !served {
+            tracing::warn!("requests under way were cut off after GRACEFUL_TIMEOUT");
+        }
+        self.probes.stop(PROBES_TIMEOUT).await;
         tracing::info!("ended");
-        Ok(())
+    }
+}
+
+/// The signals that end an instance. Received from the start, so that none kills it.
+struct Signals {
+    terminate: Mutex<Signal>,
+    interrupt: Mutex<Signal>,
+}
+
+impl Signals {
+    fn receive() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: Mutex::new(signal(SignalKind::terminate())?),
+            interrupt: Mutex::new(signal(SignalKind::interrupt())?),
+        })
+    }
+
+    async fn next(&self) {
+        let mut terminate = self.terminate.lock().await;
+        let mut interrupt = self.interrupt.lock().await;
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     }
 }
 
@@ -120,6 +143,13 @@ fn say_what_is_special(settings: &Settings) {
     if !settings.meaningless.is_empty() {
         let names = settings.meaningless.join(", ");
         tracing::warn!(names, "these settings are set and have no meaning here");
+    }
+    for service in settings.secrets.services.iter().filter(|service| !service.is_usable()) {
+        let service = &service.service;
+        tracing::warn!(
+            service,
+            "its key has other characters than letters and digits; no request can present it"
+        );
     }
     if settings.connector.implementation == ConnectorImpl::Mock {
         tracing::warn!(

@@ -60,7 +60,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Some(metrics) = instance.metrics {
         println!("  metrics  http://{metrics}{}", app.settings.http.metrics_path);
     }
-    instance.until_signal().await?;
+    instance.until_signal().await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,6 @@
 //! The shared secret keys and the keys of services. Values never leave this type by `Debug`.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Form,
@@ -32,6 +32,14 @@ pub struct ServiceKey {
     pub key: SecretString,
     /// The only organisation it may act for; `None`: every one.
     pub org_id: Option<String>,
+}
+
+impl ServiceKey {
+    /// Whether the header's form can carry it at all: letters and digits.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.key.expose_secret().bytes().all(|byte| byte.is_ascii_alphanumeric())
+    }
 }
 
 /// Every secret of the settings.

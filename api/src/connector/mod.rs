@@ -1,5 +1,6 @@
 //! Connectors that carry runs to recipients which are not our workers.
 
+pub mod limited;
 pub mod mock;
 
 use async_trait::async_trait;

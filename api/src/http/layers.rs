@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
@@ -59,7 +60,9 @@ pub async fn identify(State(app): State<App>, request: Request, next: Next) -> R
     let id = app.request_ids.of(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let peer = request.extensions().get::<Peer>().copied();
-    let mut response = problem::REQUEST_ID.scope(id.clone(), next.run(request)).await;
+    let span = tracing::info_span!("request", request_id = id);
+    let answering = next.run(request).instrument(span);
+    let mut response = problem::REQUEST_ID.scope(id.clone(), answering).await;
     let internal = Uuid::new_v4().to_string();
     tracing::info!(
         request_id = id,
@@ -161,7 +164,23 @@ async fn in_time(at_most: Duration, request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::is_loopback;
+    use axum::{Router, body::Body, middleware::from_fn, routing::get};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn broken() -> StatusCode {
+        panic!("on purpose")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_in_the_contracts_form() {
+        let router = Router::new().route("/", get(broken)).layer(from_fn(catch_panic));
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
+        assert_eq!(body, "{\"message\":\"Internal Server Error\"}\n");
+    }
 
     #[test]
     fn only_names_of_this_machine_are_loopback() {

@@ -90,6 +90,7 @@ fn probes() -> Router<App> {
     Router::new()
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
+        .route("/api/v1", get(health::root))
         .route("/api/v1/", get(health::root))
 }
 

@@ -74,7 +74,8 @@ impl Server {
 }
 
 /// Waits for the signal, then drains: see the head of this file. A second signal skips the delay.
-pub async fn drain<S>(app: &App, server: &Server, signal: impl Fn() -> S)
+/// Returns when nothing is to be accepted any more and streams have been told to end.
+pub async fn drain<S>(app: &App, signal: impl Fn() -> S)
 where
     S: Future<Output = ()>,
 {
@@ -85,9 +86,6 @@ where
     // Either way it goes on: the delay is over, or somebody is in a hurry.
     let _ = tokio::time::timeout(settings.drain_delay, signal()).await;
     app.shutdown.cancel();
-    if !server.stop(settings.graceful_timeout).await {
-        tracing::warn!("requests under way were cut off after GRACEFUL_TIMEOUT");
-    }
 }
 
 async fn accept(connections: Arc<Connections>, listener: Listener) {

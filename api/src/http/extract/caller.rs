@@ -1,10 +1,8 @@
 //! Who calls a route under the public base path, and for which organisation: a service by its key,
 //! or a person by the identity header of a trusted gateway.
 
-use std::convert::Infallible;
-
 use axum::{
-    extract::{FromRequestParts, OptionalFromRequestParts},
+    extract::FromRequestParts,
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 
@@ -63,21 +61,12 @@ impl FromRequestParts<App> for OrgOperator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let caller = <OrgCaller as FromRequestParts<App>>::from_request_parts(parts, app).await?;
+        let caller = OrgCaller::from_request_parts(parts, app).await?;
         if caller.principal.role < Role::Operator {
             let message = "this needs the role operator; ask for it, or use another account";
             return Err(Problem::ours(StatusCode::FORBIDDEN, "role_required", message));
         }
         Ok(Self(caller))
-    }
-}
-
-/// For routes that have another way in beside this one: whoever is not authenticated is `None`.
-impl OptionalFromRequestParts<App> for OrgCaller {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>, Infallible> {
-        Ok(<Self as FromRequestParts<App>>::from_request_parts(parts, app).await.ok())
     }
 }
 

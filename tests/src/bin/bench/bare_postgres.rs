@@ -85,9 +85,18 @@ impl Bare for Postgres {
                 .execute(
                     &self.run,
                     &[
-                        &run.id, &run.org_id, &run.recipient, &run.correlation_id, &run.url,
-                        &labels, &run.timeout, &run.service, &run.name, &run.web_console_url,
-                        &run.principal, &at,
+                        &run.id,
+                        &run.org_id,
+                        &run.recipient,
+                        &run.correlation_id,
+                        &run.url,
+                        &labels,
+                        &run.timeout,
+                        &run.service,
+                        &run.name,
+                        &run.web_console_url,
+                        &run.principal,
+                        &at,
                     ],
                 )
                 .await?;

@@ -55,17 +55,35 @@ impl Bare for Sqlite {
             let (labels, at) = (rows::labels(&run.labels).to_string(), micros(run.created_at));
             let expires = at + i64::from(run.timeout) * 1_000_000;
             transaction.prepare_cached(RUN)?.execute(params![
-                run.id, run.org_id, run.recipient, run.correlation_id, run.url, labels,
-                run.timeout, run.service, run.name, run.web_console_url, run.principal, at,
+                run.id,
+                run.org_id,
+                run.recipient,
+                run.correlation_id,
+                run.url,
+                labels,
+                run.timeout,
+                run.service,
+                run.name,
+                run.web_console_url,
+                run.principal,
+                at,
             ])?;
-            transaction
-                .prepare_cached(WORK)?
-                .execute(params![run.id, run.recipient, run.org_id, at, expires])?;
+            transaction.prepare_cached(WORK)?.execute(params![
+                run.id,
+                run.recipient,
+                run.org_id,
+                at,
+                expires
+            ])?;
             transaction.prepare_cached(SEQUENCE)?.execute(params![run.id])?;
             let payload = rows::event(run).to_string();
-            transaction
-                .prepare_cached(EVENT)?
-                .execute(params![run.id, run.org_id, run.service, payload, at])?;
+            transaction.prepare_cached(EVENT)?.execute(params![
+                run.id,
+                run.org_id,
+                run.service,
+                payload,
+                at
+            ])?;
         }
         Ok(transaction.commit()?)
     }
@@ -73,7 +91,9 @@ impl Bare for Sqlite {
     async fn append(&mut self, run: Uuid, start: i64, next: i64, data: &[u8]) -> Result<()> {
         let transaction = self.0.transaction()?;
         transaction
-            .prepare_cached("INSERT INTO run_output (run_id, start_byte, data) VALUES (?1, ?2, ?3)")?
+            .prepare_cached(
+                "INSERT INTO run_output (run_id, start_byte, data) VALUES (?1, ?2, ?3)",
+            )?
             .execute(params![run, start, data])?;
         transaction
             .prepare_cached(
@@ -87,11 +107,15 @@ impl Bare for Sqlite {
     async fn list(&mut self, org: &str, offset: i64) -> Result<i64> {
         let mut page = self.0.prepare_cached(PAGE)?;
         let read = page.query_map(params![org, offset], |row| {
-            let text: (Uuid, String, Uuid, Uuid, String, String) = (
-                row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?,
-            );
+            let text: (Uuid, String, Uuid, Uuid, String, String) =
+                (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?);
             let rest: (String, i32, String, Option<String>, Option<String>, i64, i64) = (
-                row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?, row.get(10)?, row.get(11)?,
+                row.get(6)?,
+                row.get(7)?,
+                row.get(8)?,
+                row.get(9)?,
+                row.get(10)?,
+                row.get(11)?,
                 row.get(12)?,
             );
             Ok((text, rest))

@@ -24,7 +24,12 @@ impl Report {
         Self { store: store.to_owned(), lines: Vec::new() }
     }
 
-    fn add(&mut self, what: String, mut ours: Vec<Duration>, mut bare: Vec<Duration>) -> Result<()> {
+    fn add(
+        &mut self,
+        what: String,
+        mut ours: Vec<Duration>,
+        mut bare: Vec<Duration>,
+    ) -> Result<()> {
         self.lines.push((what, median(&mut ours)?, median(&mut bare)?));
         Ok(())
     }

@@ -71,7 +71,11 @@ pub fn event(run: &NewRun) -> serde_json::Value {
 
 /// Labels as they are stored.
 pub fn labels(labels: &BTreeMap<String, String>) -> serde_json::Value {
-    labels.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect::<serde_json::Map<_, _>>().into()
+    labels
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone().into()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// A batch of [`RECORDS`] records, starting with this one.
