@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// The colour of what is well.
-pub(crate) const GOOD: Color = Color::Green;
+pub(crate) const GOOD: Color = Color::DarkGreen;
 /// The colour of what goes on.
-pub(crate) const BUSY: Color = Color::Cyan;
+pub(crate) const BUSY: Color = Color::DarkCyan;
 /// The colour of what is not well.
-pub(crate) const BAD: Color = Color::Red;
+pub(crate) const BAD: Color = Color::DarkRed;
 
 /// How answers look.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -93,7 +93,7 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Columns with these headers.
+    /// Columns with these headers; without any, for names and values.
     pub(crate) fn new(at: &At, headers: &[&str]) -> Self {
         let stdout = std::io::stdout();
         let mut table = Table::new();
@@ -110,7 +110,9 @@ impl Columns {
             table.force_no_tty();
             keep_width(&mut table, stdout.is_terminal());
         }
-        table.set_header(headers.iter().map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
+        if !headers.is_empty() {
+            table.set_header(headers.iter().map(|h| Cell::new(h).add_attribute(Attribute::Dim)));
+        }
         Self { table }
     }
 
@@ -155,8 +157,8 @@ pub(crate) fn status_cell(status: RunStatus) -> Cell {
         RunStatus::Running => BUSY,
         RunStatus::Success => GOOD,
         RunStatus::Failure => BAD,
-        RunStatus::Timeout => Color::Magenta,
-        RunStatus::Canceled => Color::Yellow,
+        RunStatus::Timeout => Color::DarkMagenta,
+        RunStatus::Canceled => Color::DarkYellow,
     })
 }
 

@@ -3,7 +3,10 @@
 
 use std::process::ExitCode;
 
-use crate::{output, text};
+use crate::{
+    output::{self, ColorChoice},
+    text,
+};
 
 /// The result of everything in this program.
 pub(crate) type Result<T> = std::result::Result<T, Trouble>;
@@ -108,7 +111,12 @@ impl Trouble {
     /// Tells the person.
     pub(crate) fn report(&self) -> ExitCode {
         if self.kind != Kind::Pipe {
-            output::note(&format!("error: {}", text::clean(&self.message)));
+            let error = if ColorChoice::Auto.paints(&std::io::stderr()) {
+                "\x1b[1;31merror:\x1b[0m"
+            } else {
+                "error:"
+            };
+            output::note(&format!("{error} {}", text::clean(&self.message)));
             for line in self.hint.iter().flat_map(|hint| hint.lines()) {
                 output::note(&format!("  {}", text::clean(line)));
             }

@@ -106,7 +106,7 @@ fn detached(target: &Target) -> u8 {
 async fn request_cancel(client: &Client, target: &Target) {
     match cancel::cancel_one(client, target.run).await {
         Ok(()) => note("cancel requested; following to the end (Ctrl-C leaves)"),
-        Err(trouble) => note(&format!("cannot cancel: {}", text::clean(trouble.message()))),
+        Err(trouble) => note(&format!("not canceled: {}", text::clean(trouble.message()))),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn cancel(at: &At, typed: &[String]) -> Result<u8> {
 pub(crate) async fn cancel_one(client: &Client, run: Uuid) -> Result<()> {
     match request(client, &[run]).await?.as_slice() {
         [(_, ACCEPTED)] => Ok(()),
-        [(_, code)] => Err(Trouble::failed(format!("the run is not canceled: {}", meaning(*code)))),
+        [(_, code)] => Err(Trouble::failed(meaning(*code))),
         _ => Err(Trouble::connection("the dispatcher did not say whether the run is canceled")),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fake::{RECIPIENT, RUN, Script},
-    program::{Home, KEY, ended},
+    program::{Home, KEY, ended, fed},
 };
 
 const P: &str = "/api/playbook-dispatcher/v1";
@@ -185,4 +185,39 @@ fn contexts_are_kept_and_chosen() {
     assert_eq!(call(&["context", "use", "c"]).status, 2);
     assert_eq!(call(&["context", "remove", "b"]).status, 0);
     assert!(!call(&["context", "list"]).stdout.contains('*'));
+}
+
+#[test]
+fn a_key_that_is_typed_in_is_kept_and_never_shown() {
+    let (fake, home) = (idle(), Home::new());
+    let url = format!("{}/behind/a/path/", fake.url);
+    let set = fed(
+        &mut home.bare(&["context", "set", "a", "--url", &url, "--key-stdin"]),
+        &format!("{KEY}\n"),
+    );
+    assert_eq!(set.status, 0, "{}", set.stderr);
+    for args in [&["context", "list"][..], &["context", "show"], &["context", "list", "-o", "json"]]
+    {
+        // That no key is shown is checked for every call.
+        assert_eq!(ended(home.bare(args).output().unwrap()).status, 0);
+    }
+    let missing = ended(home.bare(&["recipients"]).output().unwrap());
+    assert_eq!(missing.status, 1, "nothing is at that path of the fake");
+    let asked = &fake.asked("GET", "/behind/a/path/api/playbook-dispatcher/v1/recipients?")[0];
+    assert_eq!(asked.header("authorization"), Some(&*format!("PSK {KEY}")));
+    let wrong = fed(&mut home.bare(&["context", "set", "a", "--key-stdin"]), "two words\n");
+    assert_eq!(wrong.status, 2);
+    assert!(!wrong.stderr.contains("two words"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_secret_comes_from_standard_input() {
+    let (fake, home) = (idle(), Home::new());
+    let args = ["run", "https://p.example/p.yml", "-r", RECIPIENT, "--secret", "password=-"];
+    let ended = fed(&mut home.command(&fake, &args), "s3cret\n");
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    let item = &fake.asked("POST", "/internal/v2/dispatch")[0].json()[0];
+    assert_eq!(item["inputs"]["secrets"], json!({"password": "s3cret"}));
+    let twice = fed(&mut home.command(&fake, &[&args[..], &["--secret", "b=-"]].concat()), "");
+    assert_eq!(twice.status, 2, "{}", twice.stderr);
 }

@@ -1,6 +1,7 @@
 //! The program as a child process, in surroundings of its own.
 
 use std::{
+    io::Write,
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
@@ -65,6 +66,13 @@ impl Home {
     pub(crate) fn call(&self, fake: &Fake, args: &[&str]) -> Ended {
         ended(self.command(fake, args).output().unwrap())
     }
+}
+
+/// Runs it to its end, with this on standard input.
+pub(crate) fn fed(command: &mut Command, input: &str) -> Ended {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    ended(child.wait_with_output().unwrap())
 }
 
 pub(crate) fn ended(output: Output) -> Ended {
