@@ -4,14 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use dispatcher_wire::execution::Doorbell;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{agent::Link, backoff::Backoff};
 
 /// How long one wait may take.
 const WAIT_AT_MOST: Duration = Duration::from_secs(25);
-/// How soon is asked again where the answer came at once, and may well stay the same.
+/// How soon is asked again: where there is work that has to wait for the playbook under way, or the
+/// service is going down, answers come at once and stay the same.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// The last answer of the doorbell.
@@ -40,14 +41,12 @@ pub(crate) fn attend(link: Arc<dyn Link>, shutdown: CancellationToken) -> Bell {
 async fn listen(link: &dyn Link, answers: &watch::Sender<Doorbell>) {
     let mut backoff = Backoff::default();
     loop {
+        let again_at = Instant::now() + ASK_AGAIN_AFTER;
         match link.wait(WAIT_AT_MOST).await {
             Ok(answer) => {
                 backoff.reset();
-                let urgent = answer.work || !answer.cancel.is_empty();
                 answers.send_replace(answer);
-                if urgent {
-                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
-                }
+                tokio::time::sleep_until(again_at).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the doorbell cannot be attended");

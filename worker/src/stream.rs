@@ -75,6 +75,8 @@ pub(crate) struct Uploader {
     offset: u64,
     sent_at: Option<Instant>,
     gaps: u32,
+    /// Whether the run is final at the service, which takes no more records.
+    closed: bool,
 }
 
 enum Trouble {
@@ -117,6 +119,7 @@ impl Uploader {
             offset: 0,
             sent_at: None,
             gaps: 0,
+            closed: false,
         };
         (uploader, receiver)
     }
@@ -139,7 +142,9 @@ impl Uploader {
 
     async fn step(&mut self) -> Result<Option<RunStatus>, Trouble> {
         let progress = *self.progress.borrow_and_update();
-        if self.next < progress.next {
+        if self.closed && !progress.complete {
+            self.progress.changed().await.map_err(|_| Trouble::Abandoned)?;
+        } else if self.next < progress.next && !self.closed {
             self.send(progress).await?;
         } else if progress.complete {
             let status = self.link.finish(self.run.run_id, self.run.claim, self.next).await?;
@@ -179,10 +184,15 @@ impl Uploader {
         self.sent_at = Some(Instant::now());
         let AppendReply { next_counter, cancel } =
             self.link.append(run_id, claim, self.next, events).await?;
-        self.gaps = 0;
-        let reached = self.next + events.len() as u64;
+        let before = self.next;
+        let reached = before + events.len() as u64;
         if next_counter == reached {
-            (self.next, self.offset) = (reached, self.offset + length);
+            (self.next, self.offset, self.gaps) = (reached, self.offset + length, 0);
+        } else if next_counter <= before && cancel {
+            self.closed = true;
+            self.next = next_counter;
+        } else if next_counter == before {
+            return Err(Trouble::Link(LinkError::Gap(next_counter)));
         } else {
             self.seek(next_counter)?;
         }
