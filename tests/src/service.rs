@@ -91,6 +91,23 @@ impl InProcess {
         self.directory.path().join(sqlite::FILE_NAME)
     }
 
+    /// How many files lie below a prefix of its object store, unfinished ones too.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn objects(&self, prefix: &str) -> Result<usize> {
+        fn below(directory: &Path) -> std::io::Result<usize> {
+            let mut count = 0;
+            for entry in std::fs::read_dir(directory)? {
+                let entry = entry?;
+                count += if entry.file_type()?.is_dir() { below(&entry.path())? } else { 1 };
+            }
+            Ok(count)
+        }
+        let directory = self.app.settings.storage.directory.join(prefix);
+        Ok(if directory.exists() { below(&directory)? } else { 0 })
+    }
+
     /// Registers a recipient of the usual organisation and hands out its worker.
     ///
     /// # Errors
