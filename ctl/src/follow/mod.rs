@@ -9,7 +9,10 @@ pub(crate) mod interrupt;
 mod paint;
 mod screen;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 use dispatcher_wire::view::RunView;
 use futures_util::StreamExt;
@@ -68,11 +71,14 @@ pub(crate) async fn follow(
     meaning: OnInterrupt,
 ) -> Result<u8> {
     let mut interrupts = Interrupts::catch(meaning)?;
-    let work = to_the_end(client, target, Screen::new(at));
+    let work = async {
+        let run = to_the_end(client, target, Screen::new(at)).await?;
+        ending::tell(at, client, &run).await
+    };
     tokio::pin!(work);
     loop {
         tokio::select! {
-            run = &mut work => return ending::tell(at, client, &run?).await,
+            ended = &mut work => return ended,
             () = interrupts.next() => {}
         }
         match interrupts.decide().await {
@@ -98,7 +104,11 @@ pub(crate) async fn print_stored(at: &At, client: &Client, target: &Target) -> R
 }
 
 fn detached(target: &Target) -> u8 {
-    note(&format!("\nthe run goes on; follow it again: dispatchctl logs -f {}", target.run));
+    if std::io::stderr().is_terminal() {
+        // Below the `^C` that the terminal showed.
+        note("");
+    }
+    note(&format!("the run goes on; follow it again: dispatchctl logs -f {}", target.run));
     status::INTERRUPTED
 }
 
@@ -132,6 +142,11 @@ async fn to_the_end(client: &Client, target: &Target, screen: Screen) -> Result<
         };
         if !trouble.is_connection() {
             return Err(trouble);
+        }
+        // Proxies and instances that stop end streams as a matter of course.
+        if is_whole && reader.cuts == 0 {
+            reader.cuts = 1;
+            continue;
         }
         reader.pause(&trouble, before).await?;
     }
