@@ -6,7 +6,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    app::App, cleaner::Cleaner, http::metrics, playbooks::put::Shelf, uploads::applier::Applier,
+    app::App, cleaner::Cleaner, execution::local::LocalWorker, http::metrics,
+    playbooks::put::Shelf, uploads::applier::Applier,
 };
 
 /// Running loops.
@@ -16,7 +17,7 @@ pub(super) struct Loops(TaskTracker);
 impl Loops {
     /// Starts every loop.
     #[must_use]
-    pub(super) fn start(app: &App, handle: PrometheusHandle) -> Self {
+    pub(super) fn start(app: &App, handle: PrometheusHandle, worker: Option<LocalWorker>) -> Self {
         let tracker = TaskTracker::new();
         let shutdown = app.shutdown.clone();
         tracker.spawn(shutdown.clone().run_until_cancelled_owned(metrics::keep_up(handle)));
@@ -27,6 +28,9 @@ impl Loops {
         let ending = shutdown.clone();
         tracker.spawn(async move { applier.run(ending).await });
         tracker.spawn(shutdown.run_until_cancelled_owned(Shelf::of(app).keep_swept()));
+        if let Some(worker) = worker {
+            tracker.spawn(worker.run(app.shutdown.clone()));
+        }
         tracker.close();
         Self(tracker)
     }

@@ -14,6 +14,7 @@ use super::{loops::Loops, opening, telemetry};
 use crate::{
     app::{App, Parts},
     config::{Settings, connector::ConnectorImpl, source::Source, values::ListenAddress},
+    execution::local::LocalWorker,
     http::{
         listen::Listener,
         metrics, router,
@@ -99,8 +100,10 @@ impl Instance {
         let probes = Listener::bind(&ListenAddress::Tcp(http.metrics)).await?;
         let address = probes.tcp_address();
         let probes = Server::start(vec![probes], metrics::router(&app, handle.clone()), http);
+        // Before the first request, so that a dispatch to it is not refused.
+        let worker = LocalWorker::of(&app).await?;
         let server = Server::start(listeners, router::router(&app), http);
-        let loops = Loops::start(&app, handle);
+        let loops = Loops::start(&app, handle, worker);
         Ok(Self { app, server, probes, loops, signals, metrics: address })
     }
 

@@ -10,11 +10,17 @@ use dispatcher_wire::{
     execution::{AppendReply, ClaimedRun, Doorbell},
     inputs::RunInputs,
 };
-use dispatcher_worker::link::{EventSink, LinkError, RunSource};
+use dispatcher_worker::{
+    AgentConfig, ansible,
+    link::{EventSink, LinkError, RunSource},
+};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Execution, ExecutionError, model::Hold, now};
-use crate::{config::execution::LocalSettings, recipients::model::Recipient, store::StoreError};
+use crate::{
+    app::App, config::execution::LocalSettings, recipients::model::Recipient, store::StoreError,
+};
 
 /// Why there is no worker inside the process.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +34,56 @@ pub enum LocalError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// The worker inside the process, registered and ready to work.
+#[derive(Debug)]
+pub struct LocalWorker {
+    link: LocalLink,
+    config: AgentConfig,
+}
+
+impl LocalWorker {
+    /// Registers the local recipient, where there is to be one.
+    ///
+    /// # Errors
+    /// See [`LocalLink::register`].
+    pub async fn of(app: &App) -> Result<Option<Self>, LocalError> {
+        let settings = &app.settings.local;
+        if !settings.enabled {
+            return Ok(None);
+        }
+        let link = LocalLink::register(Arc::clone(&app.execution), settings).await?;
+        let config = agent_config(settings, app.settings.execution.output_max);
+        Ok(Some(Self { link, config }))
+    }
+
+    /// Executes runs until the process ends; a run under way is ended and reported then. Says at
+    /// the start what is missing: without ansible-runner every run fails, with the cure as reason.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { link, config } = self;
+        let runner = config.ansible_runner.clone();
+        let checking = shutdown.clone().run_until_cancelled_owned(async move {
+            match ansible::preflight(runner.as_deref()).await {
+                Ok(found) => tracing::info!(found, "the local worker executes playbooks"),
+                Err(cure) => tracing::error!(cure, "the local worker cannot execute playbooks"),
+            }
+        });
+        let working = dispatcher_worker::run(config, Arc::new(link), shutdown);
+        if let (Err(error), _) = tokio::join!(working, checking) {
+            tracing::error!(%error, "there is no local worker; dispatches to it are refused");
+        }
+    }
+}
+
+fn agent_config(settings: &LocalSettings, output_max: u64) -> AgentConfig {
+    let mut config = AgentConfig::new(&settings.work_dir);
+    config.name.clone_from(&settings.name);
+    config.ansible_runner.clone_from(&settings.ansible_runner);
+    config.fetch.allow_plain_http = settings.plain_http;
+    config.output.bytes = output_max;
+    config.grace = settings.cancel_grace;
+    config
 }
 
 /// The link of the worker inside the process.
