@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
+    counting,
     model::{CancelOutcome, CancelRequest, RunRow},
     sending::MAX_CONCURRENT_SENDS,
 };
@@ -86,6 +87,7 @@ impl Canceler {
             }
             CancelOutcome::Elsewhere(run) => self.elsewhere(&run, &item.principal).await,
         };
+        counting::canceled(code);
         // The zero id of failed items is the contract's: clients go by position.
         RunCanceled { code, run_id: if code == ACCEPTED { item.run_id } else { Uuid::nil() } }
     }

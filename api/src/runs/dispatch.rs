@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
+    counting,
     idempotency::Repeatable,
     model::{CreateOutcome, IdempotencyKey, NewRoute, NewRun, StoredAnswer},
     planning::{DispatchRules, Planning, created, unexpected},
@@ -78,6 +79,7 @@ impl Dispatcher {
     /// Dispatches a batch. Failures of the database are the contract's answers per item.
     pub async fn dispatch(&self, request: &DispatchRequest) -> Dispatched {
         if let Err(message) = policy::check_batch(&request.items) {
+            counting::invalid_batch();
             return Dispatched::Invalid(message);
         }
         // As precise as the databases keep it.
@@ -130,6 +132,7 @@ impl Dispatcher {
             Ok(CreateOutcome::OtherBody) => return Dispatched::OtherBody,
             Err(error) => {
                 tracing::error!(%error, runs = runs.len(), "the runs of a dispatch were not stored");
+                runs.iter().for_each(counting::not_stored);
                 let failed = runs.iter().map(|run| (run.id, unexpected())).collect();
                 replace(&mut answers, &failed);
                 return Dispatched::Answer(answer_of(&answers));
@@ -159,7 +162,10 @@ impl Dispatcher {
 
     fn wake_workers(&self, runs: &[NewRun]) {
         let of_workers = runs.iter().filter(|run| matches!(run.route, NewRoute::Worker { .. }));
-        of_workers.for_each(|run| self.wakeups.wake(Topic::Recipient(run.recipient)));
+        of_workers.for_each(|run| {
+            counting::created(run);
+            self.wakeups.wake(Topic::Recipient(run.recipient));
+        });
     }
 
     async fn send(&self, runs: &[NewRun]) -> BTreeMap<Uuid, RunCreated> {

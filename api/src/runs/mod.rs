@@ -1,6 +1,7 @@
 //! Runs: dispatch, cancel, list, logs, inputs.
 
 pub mod cancel;
+pub mod counting;
 pub mod dispatch;
 pub mod fields;
 pub mod hosts;

@@ -9,6 +9,7 @@ use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
 use super::{
+    counting,
     model::{NewRun, SendOutcome},
     planning::{recipient_not_found, unexpected},
 };
@@ -43,8 +44,12 @@ async fn send(
     let sent = connector.send(run).await;
     crash::point("dispatch.sent");
     let (outcome, answer) = judge(run, &sent);
+    counting::sent(run, outcome, sent != Err(SendError::NotConnected));
     let Err(error) = store.settle_sent(run.id, outcome).await else {
         crash::point("dispatch.settled");
+        if outcome == SendOutcome::Accepted {
+            counting::created(run);
+        }
         return answer.map(|answer| (run.id, answer));
     };
     tracing::error!(run.id = %run.id, ?outcome, %error, "the outcome of a message was not stored");

@@ -21,6 +21,7 @@ mod playbooks;
 mod recipients;
 mod runs_cancel;
 mod runs_dispatch;
+mod runs_faults;
 mod runs_idempotency;
 mod runs_lists;
 mod runs_logs;
