@@ -17,9 +17,7 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     /// Where a run's cgroup would be; nothing is created.
     pub(crate) fn planned(run_id: Uuid) -> Option<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let path = own_path(&mounts, &own)?.join(format!("dispatcher-run-{run_id}"));
+        let path = own_folder()?.join(format!("{PREFIX}{run_id}"));
         Some(Self { path })
     }
 
@@ -61,15 +59,34 @@ impl Cgroup {
         }
     }
 
-    /// Removes it, once it is empty.
+    /// Removes it, if it is empty. Where a playbook left processes on purpose it stays with them,
+    /// until [`sweep`].
     pub(crate) fn remove(&self) {
-        match fs::remove_dir(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), %error, "the run's cgroup stays");
-            }
-            _ => {}
+        if let Err(error) = fs::remove_dir(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the run's cgroup stays");
         }
     }
+}
+
+/// Removes the empty cgroups of earlier runs.
+pub(crate) fn sweep() {
+    let Some(parent) = own_folder() else { return };
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(PREFIX) {
+            Cgroup { path }.remove();
+        }
+    }
+}
+
+/// How the names of our cgroups begin.
+const PREFIX: &str = "dispatcher-run-";
+
+fn own_folder() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    own_path(&mounts, &own)
 }
 
 /// Where this process's own cgroup is mounted.

@@ -251,7 +251,7 @@ impl Execution {
         if *ending == Ending::Stopped(Stop::Lost) {
             let delivered = (&mut self.upload).now_or_never();
             tracing::error!(run.id = %run_id, ?delivered, "the run was ended and is not reported");
-            return self.dir.remove();
+            return self.remove().await;
         }
         if self.journal.stage < Stage::Ended {
             if let Some(record) = ending.record() {
@@ -262,7 +262,10 @@ impl Execution {
             self.dir.save(&self.journal)?;
         }
         crash::point("worker.ended");
-        self.dir.clear_private()?;
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || dir.clear_private())
+            .await
+            .map_err(io::Error::other)??;
         spool.complete()?;
         let Some(delivered) = self.delivered().await else {
             tracing::warn!(run.id = %run_id, "the end of the run is reported at the next start");
@@ -276,9 +279,14 @@ impl Execution {
                 tracing::error!(run.id = %run_id, outcome = ?other, "the run's end was not taken")
             }
         }
-        self.dir.remove()?;
+        self.remove().await?;
         crash::point("worker.removed");
         Ok(())
+    }
+
+    async fn remove(&self) -> io::Result<()> {
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || dir.remove()).await.map_err(io::Error::other)?
     }
 
     /// Waits for the service, but not for long where the agent is being stopped.

@@ -133,9 +133,10 @@ fn client(url: &Url, limits: &FetchLimits) -> Result<Client, String> {
 async fn attempt(client: &Client, url: &Url, to: &Path, most: u64) -> Result<Fetched, Trouble> {
     let sent = client.get(url.clone()).send().await;
     let response = sent.map_err(|error| {
-        let why = causes(&error.without_url());
+        let error = error.without_url();
         // A redirect that is not allowed stays so.
-        if why.contains("redirect") { Trouble::Lasting(why) } else { Trouble::Passing(why) }
+        let lasting = error.is_redirect() || error.is_builder();
+        (if lasting { Trouble::Lasting } else { Trouble::Passing })(causes(&error))
     })?;
     let status = response.status();
     if matches!(

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     backoff::Backoff,
-    cgroup::Cgroup,
+    cgroup::{self, Cgroup},
     ending::{Ending, Stop},
     execute::{Context, Execution, execute},
     journal::{Journal, RunDir, Stage},
@@ -47,6 +47,7 @@ pub(crate) async fn recover(context: &Context) -> io::Result<()> {
         found.iter().map(|(run_id, _, journal)| end_leftovers(*run_id, journal.as_ref(), grace)),
     )
     .await;
+    cgroup::sweep();
     for (run_id, dir, journal) in found {
         if context.shutdown.is_cancelled() {
             return Ok(());

@@ -194,7 +194,7 @@ impl Uploader {
         } else if next_counter == before {
             return Err(Trouble::Link(LinkError::Gap(next_counter)));
         } else {
-            self.seek(next_counter)?;
+            self.seek(next_counter).await?;
         }
         self.seen.send_replace(Seen { next: next_counter, cancel });
         Ok(())
@@ -221,9 +221,12 @@ impl Uploader {
     }
 
     /// Goes on from this record.
-    fn seek(&mut self, next: u64) -> Result<(), Trouble> {
-        let lines = next.checked_sub(self.base);
-        let offset = lines.map(|lines| offset_of(&self.spool, lines)).transpose()?.flatten();
+    async fn seek(&mut self, next: u64) -> Result<(), Trouble> {
+        let (spool, lines) = (self.spool.clone(), next.checked_sub(self.base));
+        let sought = tokio::task::spawn_blocking(move || {
+            lines.map(|lines| offset_of(&spool, lines)).transpose()
+        });
+        let offset = sought.await.map_err(io::Error::other)??.flatten();
         let Some(offset) = offset else {
             let told = format!("it expects record {next}, which this worker does not have");
             return Err(Trouble::Link(LinkError::Refused(told)));
@@ -249,7 +252,7 @@ impl Uploader {
                         "it expects record {next} again and again"
                     )));
                 }
-                let Err(trouble) = self.seek(next) else { return None };
+                let Err(trouble) = self.seek(next).await else { return None };
                 return Box::pin(self.cope(trouble, backoff)).await;
             }
             LinkError::Unavailable(why) => {

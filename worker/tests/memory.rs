@@ -1,10 +1,6 @@
 //! Output of hundreds of MiB, in one event and in a million, passes through the worker in bounded
 //! memory. A test binary of its own, since it measures the whole process.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "tests: what fails is to stop the test with its place"
-)]
+#![expect(clippy::unwrap_used, reason = "tests: what fails is to stop the test with its place")]
 
 use std::{
     os::unix::fs::PermissionsExt,

@@ -79,6 +79,8 @@ pub(crate) struct Dispatcher {
     pub(crate) away: AtomicBool,
     /// Every second append loses its answer while this is set.
     pub(crate) lossy: AtomicBool,
+    /// How many calls failed for that.
+    pub(crate) refused: AtomicU32,
     appends: AtomicU32,
     changed: tokio::sync::Notify,
 }
@@ -93,6 +95,7 @@ impl Dispatcher {
             known: Mutex::new(known),
             away: AtomicBool::default(),
             lossy: AtomicBool::default(),
+            refused: AtomicU32::default(),
             appends: AtomicU32::default(),
             changed: tokio::sync::Notify::new(),
         })
@@ -178,6 +181,7 @@ impl Dispatcher {
 
     fn reachable(&self) -> Result<(), LinkError> {
         if self.away.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
             return Err(LinkError::Unavailable("away".to_owned()));
         }
         Ok(())

@@ -34,6 +34,32 @@ async fn a_cancellation_ends_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn processes_that_shed_every_sign_are_ended_where_there_is_a_cgroup() {
+    let script = "(env -i /bin/sh -c 'echo $$; exec setsid sleep 1000' > $DIR/../../../pid &); \
+                  while [ ! -s $DIR/../../../pid ]; do sleep 0.05; done; echo started; sleep 1000";
+    let mut player = Player::with_runner(script).await;
+    let run_id = player.dispatch();
+    player.start();
+    player.dispatcher.until(run_id, |known| known.log() == "started\n").await;
+    let pid = std::fs::read_to_string(player.config.work_dir.join("pid")).unwrap();
+    let pid = pid.trim();
+    let alive = || std::path::Path::new("/proc").join(pid).join("exe").exists();
+    assert!(alive());
+    let journal = player.config.work_dir.join(format!("runs/{run_id}/journal.json"));
+    let has_cgroup = std::fs::read_to_string(journal).unwrap().contains("\"cgroup\"");
+    player.dispatcher.cancel(run_id);
+    player.dispatcher.end_of(run_id).await;
+    let signs = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap_or_default();
+    assert!(!signs.contains("DISPATCHER_RUN_ID"));
+    if has_cgroup {
+        assert!(!alive());
+    } else {
+        let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_ends_everything() {
     let mut player = Player::with_runner(STUBBORN).await;
     player.config.grace = Duration::from_millis(300);

@@ -57,7 +57,8 @@ async fn lost_answers_and_absence_change_nothing() {
     player.start();
     player.dispatcher.until(run_id, |known| known.names().contains(&"executor_on_start")).await;
     player.dispatcher.away.store(true, Ordering::SeqCst);
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let refused = || player.dispatcher.refused.load(Ordering::SeqCst);
+    crate::player::eventually("it is tried again", || refused() >= 3).await;
     player.dispatcher.away.store(false, Ordering::SeqCst);
     let known = player.dispatcher.end_of(run_id).await;
     let expected: String = (0..3000).map(|line| format!("line {line}\n")).collect();
