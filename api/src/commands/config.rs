@@ -11,6 +11,22 @@ use crate::config::{
     source::{Effective, Source},
 };
 
+/// What the reference begins with.
+const HEAD: &str = "\
+# Settings
+
+Settings come from the environment only. Where several names are given, they mean the same; two of
+them with different values stop the start, and so does any value that is not allowed.
+`dispatcher-api config` shows the values in force and where they come from. In the standalone form
+the command line decides where the service keeps its data and listens, and secrets are made at the
+first start.
+
+This page is generated: `dispatcher-api config --markdown > docs/settings.md`.
+
+| setting | what it does | allowed | default |
+|---|---|---|---|
+";
+
 /// What to show.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -50,12 +66,12 @@ fn table(settings: &[Effective]) -> String {
 }
 
 fn reference(settings: &[Effective]) -> String {
-    let head = "| setting | what it does | allowed | default |\n|---|---|---|---|\n".to_owned();
-    settings.iter().fold(head, |mut text, setting| {
+    settings.iter().fold(HEAD.to_owned(), |mut text, setting| {
         let names: Vec<String> = setting.names.iter().map(|name| format!("`{name}`")).collect();
         let default =
             if setting.value.is_empty() { String::new() } else { format!("`{}`", setting.value) };
-        let Effective { about, allowed, .. } = setting;
+        // Outside of code, pages would take <this> for an element.
+        let [about, allowed] = [setting.about, setting.allowed].map(|text| text.replace('<', "&lt;"));
         let names = names.join(", ");
         // Writing to a String cannot fail.
         let _ = writeln!(text, "| {names} | {about} | {allowed} | {default} |");
@@ -80,6 +96,16 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all, "a name stands for two settings");
+    }
+
+    #[test]
+    fn the_reference_in_the_documentation_is_current() {
+        let documented = include_str!("../../../docs/settings.md");
+        let current = reference(&read(&mut Source::new([].into())));
+        assert_eq!(
+            documented, current,
+            "write it anew: dispatcher-api config --markdown > docs/settings.md"
+        );
     }
 
     #[test]

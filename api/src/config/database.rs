@@ -134,22 +134,19 @@ const DEFAULT_STATEMENT: u64 = 30;
 pub fn read(source: &mut Source) -> Option<Database> {
     let url = source.text(&URL).map(SecretString::from);
     let parts = read_parts(source);
-    let postgres = Postgres {
-        address: match (&url, parts) {
-            (Some(url), None) => Address::Url(url.clone()),
-            (None, Some(parts)) => parts,
-            (Some(_), Some(_)) => {
-                source.error(
-                    "DATABASE_URL and DB_HOST or DB_NAME are both set; name the database once",
-                );
-                return None;
-            }
-            (None, None) => return None,
-        },
-        connections: source.within(&CONNECTIONS, DEFAULT_CONNECTIONS, 1..=1000),
-        wait: Duration::from_secs(source.within(&WAIT, DEFAULT_WAIT, 1..=300)),
-        statement: Duration::from_secs(source.within(&STATEMENT, DEFAULT_STATEMENT, 1..=3600)),
+    let connections = source.within(&CONNECTIONS, DEFAULT_CONNECTIONS, 1..=1000);
+    let wait = Duration::from_secs(source.within(&WAIT, DEFAULT_WAIT, 1..=300));
+    let statement = Duration::from_secs(source.within(&STATEMENT, DEFAULT_STATEMENT, 1..=3600));
+    let address = match (&url, parts) {
+        (Some(url), None) => Address::Url(url.clone()),
+        (None, Some(parts)) => parts,
+        (Some(_), Some(_)) => {
+            source.error("DATABASE_URL and DB_HOST or DB_NAME are both set; name the database once");
+            return None;
+        }
+        (None, None) => return None,
     };
+    let postgres = Postgres { address, connections, wait, statement };
     match url {
         Some(url) => of_url(source, url.expose_secret(), postgres),
         None => Some(Database::Postgres(postgres)),

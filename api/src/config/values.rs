@@ -6,14 +6,14 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ByteSize(pub u64);
 
-/// Units and what they stand for, the largest first, as `Display` needs it.
+/// Units and what they stand for, in the order in which `Display` tries them.
 const UNITS: [(&str, u64); 7] = [
-    ("GIB", 1 << 30),
     ("GB", 1_000_000_000),
-    ("MIB", 1 << 20),
     ("MB", 1_000_000),
-    ("KIB", 1 << 10),
     ("KB", 1_000),
+    ("GIB", 1 << 30),
+    ("MIB", 1 << 20),
+    ("KIB", 1 << 10),
     ("B", 1),
 ];
 

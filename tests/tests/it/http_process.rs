@@ -56,7 +56,7 @@ async fn while_draining_requests_are_answered_and_then_it_ends_with_success() {
 }
 
 #[tokio::test]
-async fn a_stream_does_not_hold_up_the_end() {
+async fn idle_connections_do_not_hold_up_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let mut service = Service::start(directory.path()).await.unwrap();
     let idle = tokio::net::TcpStream::connect(service.url.strip_prefix("http://").unwrap());
