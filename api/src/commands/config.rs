@@ -71,7 +71,8 @@ fn reference(settings: &[Effective]) -> String {
         let default =
             if setting.value.is_empty() { String::new() } else { format!("`{}`", setting.value) };
         // Outside of code, pages would take <this> for an element.
-        let [about, allowed] = [setting.about, setting.allowed].map(|text| text.replace('<', "&lt;"));
+        let [about, allowed] =
+            [setting.about, setting.allowed].map(|text| text.replace('<', "&lt;"));
         let names = names.join(", ");
         // Writing to a String cannot fail.
         let _ = writeln!(text, "| {names} | {about} | {allowed} | {default} |");

@@ -141,7 +141,8 @@ pub fn read(source: &mut Source) -> Option<Database> {
         (Some(url), None) => Address::Url(url.clone()),
         (None, Some(parts)) => parts,
         (Some(_), Some(_)) => {
-            source.error("DATABASE_URL and DB_HOST or DB_NAME are both set; name the database once");
+            source
+                .error("DATABASE_URL and DB_HOST or DB_NAME are both set; name the database once");
             return None;
         }
         (None, None) => return None,

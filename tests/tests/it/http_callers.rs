@@ -9,7 +9,7 @@ use dispatcher_api::{
 use dispatcher_tests::{
     process::BASE,
     raw::{self, Answer},
-    service::InProcess,
+    service::{InProcess, new_run},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -156,4 +156,19 @@ async fn heads_and_connections_have_limits() {
     drop(first);
     second.read_exact(&mut some).await.unwrap();
     assert_eq!(&some, b"HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn a_stream_that_follows_a_run_ends_with_the_process() {
+    let service = InProcess::start().await.unwrap();
+    let worker = service.worker().await.unwrap();
+    let run = service.create(new_run(worker.recipient)).await.unwrap();
+    let path = format!("{BASE}/runs/{run}/log?follow=true");
+    let answer = service.request(reqwest::Method::GET, &path).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let following = tokio::spawn(answer.bytes());
+    service.app.shutdown.cancel();
+    let stopped = service.server.stop(std::time::Duration::from_secs(30)).await;
+    assert!(stopped, "the stream held the end up");
+    following.await.unwrap().unwrap();
 }
