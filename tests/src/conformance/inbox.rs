@@ -135,3 +135,22 @@ pub async fn listed_newest_first(subject: &Subject) {
     assert_eq!(list(2, 1).await, [second, third]);
     assert_eq!(list(2, 3).await, []);
 }
+
+/// Archives of applied uploads and of none at all may go; every other one stays.
+pub async fn what_is_not_needed(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let (run, unknown) = (run(&org), Uuid::new_v4());
+    let applied = upload(&org, at);
+    let claimed = claimed_upload(&subject.stores, &applied).await;
+    let update = update(&run, RunStatus::Success, &["a"], "");
+    subject.stores.uploads.apply(&claimed, &update, at).await.unwrap();
+    let invalid = upload(&org, at);
+    let claimed = claimed_upload(&subject.stores, &invalid).await;
+    subject.stores.uploads.reject(&claimed, "no").await.unwrap();
+    let pending = upload(&org, at);
+    subject.stores.uploads.accept(&pending).await.unwrap();
+    let all = [pending.id, unknown, invalid.id, applied.id];
+    let rest = subject.stores.uploads.not_needed(&all).await.unwrap();
+    assert_eq!(rest, [unknown, applied.id]);
+    assert_eq!(subject.stores.uploads.not_needed(&[]).await.unwrap(), Vec::<Uuid>::new());
+}

@@ -1,6 +1,8 @@
 //! What valid uploads do to runs and hosts: which run, which states, what is stored and told.
 
-use dispatcher_api::uploads::model::{ApplyOutcome, RunnerUpdate, Upload, UploadState};
+use dispatcher_api::uploads::model::{
+    ApplyOutcome, OUT_OF_DATE, RunnerUpdate, Upload, UploadState,
+};
 use dispatcher_wire::{RunStatus, event::RunnerEvent};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -174,4 +176,34 @@ pub async fn a_run_of_a_worker_can_be_ended(subject: &Subject) {
     assert_eq!(subject.stores.work.claim(&claim).await.unwrap(), None);
     let bell = subject.stores.work.doorbell(hold.recipient, at).await.unwrap();
     assert_eq!(bell.cancel, [going.id]);
+}
+
+/// Uploads hold everything so far: one with fewer events than were applied changes nothing, unless
+/// it says how the run has ended.
+pub async fn overtaken(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let run = foreign_run(&org);
+    create(&subject.stores, std::slice::from_ref(&run)).await;
+    let event = RunnerEvent { event: "verbose".to_owned(), ..RunnerEvent::default() };
+    let with = |events: usize, status, log: &str| RunnerUpdate {
+        events: vec![event.clone(); events],
+        ..update(&run, status, &["a"], log)
+    };
+    let longer = with(3, RunStatus::Running, "three");
+    assert_eq!(apply(subject, &org, &longer, at).await, ApplyOutcome::Applied);
+    let told = subject.told(run.id).await;
+    let late = upload(&org, at + Duration::seconds(1));
+    let claimed = claimed_upload(&subject.stores, &late).await;
+    let shorter = with(2, RunStatus::Running, "two");
+    let outcome = subject.stores.uploads.apply(&claimed, &shorter, at).await.unwrap();
+    assert_eq!(outcome, ApplyOutcome::OutOfDate);
+    assert_eq!(subject.told(run.id).await, told);
+    assert_eq!(host_rows(&subject.stores, &run).await[0].log, "three");
+    let kept = subject.stores.uploads.list(&org, 1, 0).await.unwrap().rows.remove(0);
+    assert_eq!((kept.id, kept.state), (late.id, UploadState::Applied));
+    assert_eq!(kept.reason.as_deref(), Some(OUT_OF_DATE));
+    assert_eq!(apply(subject, &org, &longer, at).await, ApplyOutcome::Applied, "as many");
+    let ended = with(1, RunStatus::Failure, "the end");
+    assert_eq!(apply(subject, &org, &ended, at).await, ApplyOutcome::Applied);
+    assert_eq!(status(&subject.stores, &run).await, RunStatus::Failure);
 }

@@ -26,3 +26,4 @@ mod runs_idempotency;
 mod runs_lists;
 mod runs_logs;
 mod uploads;
+mod uploads_order;

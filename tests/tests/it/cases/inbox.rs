@@ -30,6 +30,11 @@ async fn inbox_rejected_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn inbox_what_is_not_needed() {
+    inbox::what_is_not_needed(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn inbox_listed_newest_first() {
     inbox::listed_newest_first(&subject().await).await;
 }
@@ -62,6 +67,11 @@ async fn uploads_a_late_success_replaces_a_timeout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_a_run_of_a_worker_can_be_ended() {
     uploads::a_run_of_a_worker_can_be_ended(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_overtaken() {
+    uploads::overtaken(&subject().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
