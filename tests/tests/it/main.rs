@@ -9,6 +9,7 @@
 )]
 
 mod conformance_complete;
+mod conformance_postgres;
 mod conformance_sqlite;
 mod execution_local;
 mod execution_volume;
@@ -18,6 +19,9 @@ mod http_contract;
 mod http_process;
 mod layering;
 mod playbooks;
+mod postgres_original;
+mod postgres_schema;
+mod postgres_store;
 mod recipients;
 mod runs_cancel;
 mod runs_dispatch;
