@@ -1,7 +1,6 @@
 //! A batch of records: output as one chunk, unseen hosts, what is known of the outcome, the lease.
 
 use deadpool_postgres::Transaction;
-use dispatcher_wire::RunStatus;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_postgres::Statement;
@@ -22,9 +21,8 @@ use crate::{
 
 const CHUNK: &str = "INSERT INTO run_output (run_id, start_byte, data) VALUES ($1, $2, $3)";
 const HOSTS: &str = concat!(
-    "INSERT INTO run_hosts AS h (id, run_id, host, status, created_at, updated_at)
-     SELECT n.id, $1, n.host, $2::text::runs_status, $3, $3
-     FROM unnest($4::uuid[], $5::text[]) AS n (id, host)
+    "INSERT INTO run_hosts AS h (id, run_id, host, created_at, updated_at)
+     SELECT n.id, $1, n.host, $2, $2 FROM unnest($3::uuid[], $4::text[]) AS n (id, host)
      ON CONFLICT (run_id, host) DO NOTHING RETURNING ",
     host_columns!()
 );
@@ -42,11 +40,10 @@ pub(super) async fn append(
     let Some(work) = work::hold(transaction, hold).await? else {
         return Ok(AppendOutcome::NotYours);
     };
-    let end = work.next_counter.max(batch.end_counter());
     if work.state == WorkState::Done {
-        // Nobody will ask for these records: the worker need not send them again.
-        return Ok(AppendOutcome::Applied { next_counter: end, cancel: true });
+        return Ok(AppendOutcome::Applied { next_counter: work.next_counter, cancel: true });
     }
+    let end = work.next_counter.max(batch.end_counter());
     if batch.first_counter > work.next_counter {
         return Ok(AppendOutcome::Gap { next_counter: work.next_counter });
     }
@@ -110,8 +107,8 @@ fn merged(known: &OutcomeSoFar, later: &OutcomeSoFar) -> Result<Option<Value>, F
     serde_json::to_value(merged).map(Some).map_err(broken)
 }
 
-/// A host that appears while the run goes on is running; one that appears in a run whose time was
-/// over meanwhile shares its state, since nobody would end it.
+/// Hosts that appear are running, also where the run's time is over meanwhile: its finish or the
+/// cleaner ends them.
 async fn insert_hosts(
     transaction: &Transaction<'_>,
     statement: &Statement,
@@ -124,9 +121,7 @@ async fn insert_hosts(
     }
     let names: Vec<String> = names.iter().map(|name| held(name)).collect();
     let ids: Vec<Uuid> = names.iter().map(|_| Uuid::new_v4()).collect();
-    let run = &work.run;
-    let status = if run.status.is_final() { run.status } else { RunStatus::Running };
-    let params: [Param<'_>; 5] = [&run.id, &status.as_str(), &now, &ids, &names];
+    let params: [Param<'_>; 4] = [&work.run.id, &now, &ids, &names];
     let rows = transaction.query(statement, &params).await?;
     rows.iter().map(rows::host).collect()
 }

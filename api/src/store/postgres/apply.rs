@@ -18,7 +18,7 @@ use super::{
 use crate::{
     events::model::EventType,
     runs::model::{RunHostRow, RunRow},
-    uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState},
+    uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate},
 };
 
 /// [`crate::store::UploadStore::apply`].
@@ -29,21 +29,9 @@ pub(super) async fn apply(
     now: OffsetDateTime,
 ) -> Result<ApplyOutcome, Fault> {
     const MINE: &str = "
-        SELECT state, reason FROM uploads WHERE id = $1 AND claim = $2 FOR UPDATE";
-    let Some(mine) = one(transaction, MINE, &[&upload.upload.id, &upload.claim]).await? else {
+        SELECT FROM uploads WHERE id = $1 AND claim = $2 AND state = 'pending' FOR UPDATE";
+    if one(transaction, MINE, &[&upload.upload.id, &upload.claim]).await?.is_none() {
         return Ok(ApplyOutcome::NotYours);
-    };
-    match UploadState::parse(mine.try_get("state")?) {
-        Some(UploadState::Pending) => {}
-        // The commit of an earlier try has come through after all.
-        Some(UploadState::Applied) => {
-            return Ok(match mine.try_get::<_, Option<&str>>("reason")? {
-                None => ApplyOutcome::Applied,
-                Some(OUT_OF_DATE) => ApplyOutcome::OutOfDate,
-                Some(_) => ApplyOutcome::NoRun,
-            });
-        }
-        _ => return Ok(ApplyOutcome::NotYours),
     }
     let Some(run) = find(transaction, upload, update).await? else {
         let correlation_id = update.correlation_id;

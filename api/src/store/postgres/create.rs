@@ -1,6 +1,6 @@
 //! New runs: rows, hosts, work or dispatch, events and the idempotency key, in one commit.
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{Object, Transaction};
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -222,8 +222,10 @@ pub(super) async fn create(
                 return Ok(used);
             }
             match batch.insert(&transaction).await {
-                // The commit of an earlier try has come through after all.
-                Err(fault) if fault.violates("runs_pkey") => return Ok(CreateOutcome::Created),
+                Err(fault) if fault.violates("runs_pkey") => {
+                    drop(transaction);
+                    return created_before(&client, &batch, fault).await;
+                }
                 inserted => inserted?,
             }
             committed(
@@ -234,6 +236,20 @@ pub(super) async fn create(
             .await
         })
         .await
+}
+
+/// All of the runs are there where the commit of an earlier try has come through after all.
+/// Otherwise ids were given out twice.
+async fn created_before(
+    client: &Object,
+    batch: &Batch<'_>,
+    fault: Fault,
+) -> Result<CreateOutcome, Fault> {
+    const COUNT: &str = "SELECT count(*) FROM runs WHERE id = ANY($1)";
+    let row = one(client, COUNT, &[&batch.runs.ids]).await?;
+    let known: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
+    let all = usize::try_from(known).is_ok_and(|known| known == batch.runs.ids.len());
+    if all { Ok(CreateOutcome::Created) } else { Err(fault) }
 }
 
 /// Takes the key, or says what became of its first use. A request with the same key that is being

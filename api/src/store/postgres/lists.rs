@@ -195,8 +195,7 @@ pub(super) async fn hosts(
                              LEFT JOIN run_work w ON w.run_id = h.run_id";
     const WITH_LOG: &str = concat!(
         host_columns!(),
-        ", CASE WHEN w.state < 3 THEN '' ELSE h.log END AS log,
-           CASE WHEN w.state < 3 THEN w.output_bytes END AS so_far"
+        ", h.log, CASE WHEN w.state < 3 AND h.log = '' THEN w.output_bytes END AS so_far"
     );
     let list = List {
         columns: if query.with_log { WITH_LOG } else { host_columns!() },
@@ -214,8 +213,8 @@ pub(super) async fn hosts(
     Ok(Rows { rows: page, total })
 }
 
-/// Logs of final hosts are in their rows; those of runs under way are assembled from chunks, with
-/// one statement for the whole page and once per run.
+/// Logs that are written are in their rows; those of work that goes on are assembled from chunks,
+/// with one statement for the whole page and once per run.
 async fn add_logs(
     store: &PostgresStore,
     rows: &[Row],
@@ -246,7 +245,7 @@ async fn add_logs(
             (run_id, excerpt.text(pieces.get(head), pieces.get(tail)))
         })
         .collect();
-    for host in page {
+    for host in page.iter_mut().filter(|host| host.log.is_empty()) {
         if let Some(log) = logs.get(&host.run_id) {
             host.log.clone_from(log);
         }

@@ -91,7 +91,7 @@ impl UploadStore for PostgresStore {
     async fn reject(&self, upload: &ClaimedUpload, reason: &str) -> StoreResult<bool> {
         const REJECT: &str = "
             UPDATE uploads SET state = 'invalid', reason = $3
-            WHERE id = $1 AND claim = $2 AND state IN ('pending', 'invalid')";
+            WHERE id = $1 AND claim = $2 AND state = 'pending'";
         let reason = held(reason);
         let rejected = self
             .retrying(|| async {
