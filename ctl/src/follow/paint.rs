@@ -71,12 +71,14 @@ pub(crate) struct Painter {
     finish: Finish,
     held: Vec<u8>,
     within: Within,
+    /// Whether the last line that was shown has no end yet.
+    open: bool,
 }
 
 impl Painter {
     /// A painter at the beginning of a stream.
     pub(crate) fn new(finish: Finish) -> Self {
-        Self { finish, held: Vec::new(), within: Within::Nothing }
+        Self { finish, held: Vec::new(), within: Within::Nothing, open: false }
     }
 
     /// Takes a piece; gives what can be shown now: whole lines.
@@ -91,15 +93,21 @@ impl Painter {
         shown
     }
 
-    /// The end of the stream: gives what is left.
+    /// The end of the stream: gives what is left, and in a terminal ends the last line.
     pub(crate) fn end(&mut self) -> Vec<u8> {
         let mut shown = Vec::new();
-        self.release(&mut shown);
+        if !self.held.is_empty() {
+            self.release(&mut shown);
+        }
+        if self.finish != Finish::Plain && std::mem::take(&mut self.open) {
+            shown.push(b'\n');
+        }
         shown
     }
 
     fn release(&mut self, shown: &mut Vec<u8>) {
         let line = std::mem::take(&mut self.held);
+        self.open = !line.ends_with(b"\n");
         let stripped = without_escapes(&line);
         if self.finish == Finish::Plain {
             shown.extend_from_slice(&stripped);

@@ -66,7 +66,7 @@ fn output_cannot_steer_the_terminal() {
     assert_eq!(whole(Finish::Visible, b"a\x00b\x08c\rd\te\r\n"), "a^@b^Hc^Md\te\n");
     assert_eq!(whole(Finish::Visible, "x\u{9b}2Jy\n".as_bytes()), "x\u{fffd}2Jy\n");
     assert_eq!(whole(Finish::Visible, b"\x1b]never ended\nnext\n"), "\nnext\n");
-    assert_eq!(whole(Finish::Visible, b"end\x1b"), "end");
+    assert_eq!(whole(Finish::Visible, b"end\x1b"), "end\n", "the last line ends");
 }
 
 #[test]
