@@ -35,11 +35,11 @@ impl Execution {
             lease_until: self.lease_until(now),
         };
         let claimed = self.parts.work.claim(&request).await?;
-        crash::point("execution.claim.committed");
         Ok(claimed.map(|work| self.handed_out(work)))
     }
 
     fn handed_out(&self, work: ClaimedWork) -> ClaimedRun {
+        crash::point("execution.claim.committed");
         let ClaimedWork { run_id, org_id, claim, attempt, correlation_id, name, .. } = work;
         let (deadline, has_inputs) = (work.deadline, work.has_inputs);
         let Parts { keyring, public_url, .. } = &self.parts;

@@ -52,8 +52,12 @@ fn executions(marker: &Path) -> usize {
 async fn killed_at(point: &str) {
     let directory = tempfile::tempdir().unwrap();
     let marker = directory.path().join("marker");
-    let mut service =
-        Service::start_with(directory.path(), &[("DISPATCHER_CRASH_AT", point)]).await.unwrap();
+    let mut service = Service::start_with(
+        directory.path(),
+        &[("DISPATCHER_CRASH_AT", point), ("EXECUTION_LEASE", "10")],
+    )
+    .await
+    .unwrap();
     let url = service.put_playbook("count", counting_playbook(&marker)).await.unwrap();
     let item = service.item(&url, &json!({}));
     let answered = service.dispatch(&item, Some("once")).await;
@@ -124,7 +128,8 @@ async fn killed_while_a_playbook_sleeps_and_while_a_task_is_detached() {
     service.kill().await.unwrap();
 
     let service = Service::start(directory.path()).await.unwrap();
-    let next = service.dispatch(&service.item(&url, &json!({ "timeout": 60 })), None).await.unwrap();
+    let next =
+        service.dispatch(&service.item(&url, &json!({ "timeout": 60 })), None).await.unwrap();
     let (run, log) = service.ended(id).await.unwrap();
     assert_eq!(run.status, RunStatus::Failure, "{log}");
     assert_eq!(run.error.unwrap().code, "DISPATCHER_INTERRUPTED");

@@ -72,7 +72,8 @@ async fn success_failure_and_what_ansible_forgives() {
     assert_eq!((hosts[0].0.as_str(), hosts[0].1), ("localhost", RunStatus::Success));
     assert_eq!(hosts[0].2, log, "every host has the whole log");
 
-    let (run, log) = bench.ended(play("all", "- ansible.builtin.command: /bin/false"), json!({})).await;
+    let (run, log) =
+        bench.ended(play("all", "- ansible.builtin.command: /bin/false"), json!({})).await;
     assert_eq!(run.status, RunStatus::Failure, "{log}");
     assert_eq!(bench.hosts(run.id).await[0].1, RunStatus::Failure);
 
@@ -94,7 +95,8 @@ async fn unreachable_hosts_fail_and_no_hosts_matched_is_a_success() {
     let (run, log) = bench.ended(play("all", "- ansible.builtin.raw: echo here"), inputs).await;
     assert_eq!(run.status, RunStatus::Failure, "{log}");
     assert!(log.contains("UNREACHABLE"), "{log}");
-    let states: Vec<_> = bench.hosts(run.id).await.into_iter().map(|host| (host.0, host.1)).collect();
+    let states: Vec<_> =
+        bench.hosts(run.id).await.into_iter().map(|host| (host.0, host.1)).collect();
     assert_eq!(
         states,
         [("gone".to_owned(), RunStatus::Failure), ("good".to_owned(), RunStatus::Success)]
@@ -120,7 +122,11 @@ async fn playbooks_that_cannot_be_run_say_why() {
     let (run, _) = bench.service.ended(id).await.unwrap();
     let error = run.error.unwrap();
     assert_eq!(run.status, RunStatus::Failure);
-    assert!(error.details.contains("404") && error.details.contains("/nowhere.yml"), "{}", error.details);
+    assert!(
+        error.details.contains("404") && error.details.contains("/nowhere.yml"),
+        "{}",
+        error.details
+    );
     assert!(!error.details.contains("hidden"), "{}", error.details);
 }
 
@@ -196,7 +202,7 @@ async fn time_is_up_while_running_and_while_waiting() {
 }
 
 /// Command lines of processes that sleep for one of these times.
-pub fn sleepers(times: &[&str]) -> Vec<String> {
+pub(crate) fn sleepers(times: &[&str]) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     processes
         .filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok())
