@@ -10,9 +10,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
-use super::address::Content;
+use super::address::{Content, sha256_of};
 use crate::{
-    keyring::hex,
+    keyring::{hex, unhex},
     storage::{Objects, Reading, StorageError},
 };
 
@@ -27,10 +27,13 @@ pub struct Description {
     pub entry: Option<String>,
 }
 
+/// Where contents lie.
+pub const CONTENTS: &str = "playbooks";
+
 /// The key of a content.
 #[must_use]
 pub fn key(content: &Content) -> String {
-    format!("playbooks/{}/{}", folder(&content.org_id), hex(&content.sha256))
+    format!("{CONTENTS}/{}/{}", folder(&content.org_id), hex(&content.sha256))
 }
 
 /// An organisation as one plain name: whatever is not a letter, a digit, `-` or `_` is escaped.
@@ -76,6 +79,38 @@ pub async fn note(
     Ok(())
 }
 
+/// Whether a content and its description are there.
+///
+/// # Errors
+/// When the object store fails.
+pub async fn is_whole(objects: &Objects, content: &Content) -> Result<bool, StorageError> {
+    Ok(objects.exists(&description_key(content)).await? && objects.exists(&key(content)).await?)
+}
+
+/// Removes a content, its description first.
+///
+/// # Errors
+/// When the object store fails.
+pub async fn remove(objects: &Objects, content: &Content) -> Result<(), StorageError> {
+    objects.delete(&description_key(content)).await?;
+    objects.delete(&key(content)).await
+}
+
+/// The content that a key of it, or of its description, belongs to.
+#[must_use]
+pub fn of_key(key: &str) -> Option<Content> {
+    let (folder, name) = key.strip_prefix(CONTENTS)?.strip_prefix('/')?.split_once('/')?;
+    let mut parts = folder.split('=');
+    let mut org = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        org.append(&mut unhex(code)?);
+        org.extend_from_slice(rest.as_bytes());
+    }
+    let sha256 = sha256_of(name.trim_end_matches(".json"))?;
+    Some(Content { org_id: String::from_utf8(org).ok()?, sha256 })
+}
+
 /// Opens a content; `None` where there is none.
 ///
 /// # Errors
@@ -98,5 +133,13 @@ mod tests {
         assert!(key("5318290").starts_with("playbooks/5318290/00"));
         assert!(key("../x").starts_with("playbooks/=2e=2e=2fx/"));
         assert_ne!(key("a=2f"), key("a/"));
+        for org in ["5318290", "../x", "a=2f", "ä-_/", ""] {
+            let content = Content { org_id: org.to_owned(), sha256: [7; 32] };
+            assert_eq!(of_key(&super::key(&content)), Some(content.clone()));
+            assert_eq!(of_key(&description_key(&content)), Some(content));
+        }
+        for other in ["playbooks/x", "uploads/x/y", "playbooks/=zz/00", "playbooks/=/00"] {
+            assert_eq!(of_key(other), None);
+        }
     }
 }

@@ -10,3 +10,4 @@ pub mod list;
 pub mod model;
 pub mod put;
 pub mod routes;
+pub mod sweep;

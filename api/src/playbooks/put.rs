@@ -1,7 +1,7 @@
 //! Storing a playbook: streamed to the object store while its digest is taken, checked there, named
 //! after its digest, and only then pointed at by a name. A cut or refused body leaves nothing.
 
-use std::{fmt::Display, io, sync::Arc, time::Duration};
+use std::{fmt::Display, io, sync::Arc};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
@@ -23,12 +23,8 @@ use crate::{
     store::{PlaybookStore, StoreError},
 };
 
-/// How often leftovers are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-/// How old a leftover is at least: far older than any request.
-const LEFTOVER_AGE: time::Duration = time::Duration::hours(24);
 /// Where bodies lie until they are checked.
-const INCOMING: &str = "playbooks-incoming";
+pub(super) const INCOMING: &str = "playbooks-incoming";
 
 /// Why a playbook was not stored. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +120,9 @@ impl Shelf {
             created_at: before.as_ref().map_or(now, |before| before.created_at),
             updated_at: now,
         };
-        self.names.put(&playbook).await?;
+        let replaced = self.names.put(&playbook).await?;
         crash::point("playbook.row.committed");
+        self.keep(&playbook, replaced).await?;
         Ok((playbook, before.is_none()))
     }
 
@@ -154,7 +151,10 @@ impl Shelf {
         let content = Content { org_id: new.org_id.clone(), sha256: incoming.sha256 };
         let description = Description { entry };
         match content::describe(&self.objects, &content).await? {
-            Some(known) if known == description => self.objects.delete(&incoming.key).await?,
+            Some(known) if known == description => {
+                content::note(&self.objects, &content, &description).await?;
+                self.objects.delete(&incoming.key).await?;
+            }
             Some(known) => return Err(PutError::OtherEntry(known.entry)),
             None => {
                 self.objects.rename(&incoming.key, &content::key(&content)).await?;
@@ -162,6 +162,25 @@ impl Shelf {
             }
         }
         Ok(description.entry)
+    }
+
+    /// Lets the time begin for which replaced content is kept, and makes sure that a sweep at the
+    /// same moment has not taken the new one.
+    async fn keep(
+        &self,
+        playbook: &StoredPlaybook,
+        replaced: Option<[u8; 32]>,
+    ) -> Result<(), StorageError> {
+        let of = |sha256| Content { org_id: playbook.org_id.clone(), sha256 };
+        if let Some(old) = replaced.map(of)
+            && let Some(description) = content::describe(&self.objects, &old).await?
+        {
+            content::note(&self.objects, &old, &description).await?;
+        }
+        if content::is_whole(&self.objects, &of(playbook.sha256)).await? {
+            return Ok(());
+        }
+        Err(StorageError::Source("the content was swept meanwhile; send it again".to_owned()))
     }
 
     async fn check(&self, key: &str, entry: Option<String>) -> Result<Option<String>, PutError> {
@@ -177,34 +196,5 @@ impl Shelf {
             Ok(Err(BundleError::Unreadable(error))) => Err(PutError::Failed(error.to_string())),
             Err(error) => Err(PutError::Failed(error.to_string())),
         }
-    }
-
-    /// Removes again and again what crashes have left.
-    pub async fn keep_swept(self) {
-        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-        loop {
-            ticks.tick().await;
-            match self.sweep(OffsetDateTime::now_utc() - LEFTOVER_AGE).await {
-                Ok(0) => {}
-                Ok(removed) => tracing::info!(removed, "bodies of cut requests are removed"),
-                Err(error) => tracing::warn!(%error, "leftovers of playbooks were not removed"),
-            }
-        }
-    }
-
-    /// Removes bodies that a crash has left behind, once they are older than any request.
-    ///
-    /// # Errors
-    /// When the object store fails.
-    pub async fn sweep(&self, before: OffsetDateTime) -> Result<u64, StorageError> {
-        let mut left = self.objects.list(INCOMING);
-        let mut removed = 0;
-        while let Some(found) = left.try_next().await? {
-            if found.written_at < before {
-                self.objects.delete(&found.key).await?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
     }
 }

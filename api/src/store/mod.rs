@@ -218,8 +218,8 @@ pub trait PlaybookStore: Send + Sync {
         offset: i64,
     ) -> StoreResult<Rows<StoredPlaybook>>;
 
-    /// The entry of that content in that organisation: `None` where no name points at it, so it is
-    /// not served.
+    /// A name that points at that content in that organisation: `None` where none does, so that it
+    /// may be removed once no run can want it any more.
     async fn find_content(
         &self,
         org_id: &str,

@@ -1,6 +1,6 @@
 //! Stored playbooks through HTTP: put, named, listed, served by signed addresses, refused.
 
-use dispatcher_api::playbooks::address;
+use dispatcher_api::playbooks::{address, put::Shelf};
 use dispatcher_tests::{
     foreign::gzip,
     process::BASE,
@@ -107,6 +107,26 @@ async fn replacing_a_playbook_changes_no_run_that_waits() {
         let answer = Client::new().get(signed(&service, &url, 60)).send().await.unwrap();
         assert_eq!(answer.text().await.unwrap(), content);
     }
+}
+
+#[tokio::test]
+async fn contents_without_a_name_are_swept_once_they_are_old() {
+    let service = InProcess::start().await.unwrap();
+    let old = stored(&service, "site.yml", FILE.into()).await;
+    let new = stored(&service, "site.yml", b"- hosts: none\n".to_vec()).await;
+    let body = futures_util::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(b"x"))]);
+    service.app.objects.write("playbooks-incoming/left", body, 10).await.unwrap();
+    let shelf = Shelf::of(&service.app);
+    let now = OffsetDateTime::now_utc();
+    assert_eq!(shelf.sweep(now - Duration::hours(1)).await.unwrap(), 0);
+    assert_eq!(shelf.sweep(now + Duration::hours(1)).await.unwrap(), 2);
+    for (url, status) in [(&old.url, 404), (&new.url, 200)] {
+        let answer = Client::new().get(signed(&service, url, 60)).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+    }
+    assert_eq!(service.objects("").unwrap(), 2);
+    let again = stored(&service, "site.yml", FILE.into()).await;
+    assert_eq!(again.url, old.url);
 }
 
 #[tokio::test]
