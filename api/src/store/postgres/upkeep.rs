@@ -81,6 +81,9 @@ async fn expire(
 
 /// Locks runs whose time is over, and timed-out runs that have running hosts all the same. Whoever
 /// is being changed right now is left for the next time; under the lock, the predicate holds.
+///
+/// The second are looked up from the running hosts, which are few: an array, since a join could be
+/// planned as a scan of every run there ever was.
 async fn locked(
     transaction: &Transaction<'_>,
     now: OffsetDateTime,
@@ -96,8 +99,8 @@ async fn locked(
     const KNOWN: &str = concat!(
         "SELECT ",
         run_columns!(),
-        " FROM runs r WHERE r.status = 'timeout' AND r.id IN
-            (SELECT h.run_id FROM run_hosts h WHERE h.status = 'running')
+        " FROM runs r WHERE r.status = 'timeout' AND r.id = ANY (ARRAY
+            (SELECT DISTINCT h.run_id FROM run_hosts h WHERE h.status = 'running'))
           ORDER BY r.id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED"
     );
     let expired = all(transaction, EXPIRED, &[&now, &limit]).await?;
