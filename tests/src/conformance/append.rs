@@ -79,9 +79,10 @@ pub async fn hosts_are_created_once(subject: &Subject) {
     };
     append(&subject.stores, hold, &naming(0, &["a", "known"])).await;
     append(&subject.stores, hold, &naming(0, &["a", "known"])).await;
-    append(&subject.stores, hold, &naming(1, &["a", "b", "it's"])).await;
+    append(&subject.stores, hold, &naming(1, &["a", "b\0", "it's"])).await;
+    append(&subject.stores, hold, &naming(2, &["b\0", "b\u{FFFD}"])).await;
     let running = |host: &str| (host.to_owned(), RunStatus::Running);
-    let expected = ["a", "b", "it's", "known"].map(running);
+    let expected = ["a", "b\u{FFFD}", "it's", "known"].map(running);
     assert_eq!(host_states(&subject.stores, &run).await, expected);
     let mut told = vec!["run create running"];
     told.extend(["run_host create running"; 4]);

@@ -112,6 +112,23 @@ pub async fn sixteen_at_once(subject: &Subject) {
     }
 }
 
+/// A request whose answer was lost may be repeated: the same answer, no other attempt.
+pub async fn repeated_requests_get_the_same_answer(subject: &Subject) {
+    let at = now();
+    let mut runs = [run(&org()), run(&org())];
+    runs[1].recipient = runs[0].recipient;
+    create(&subject.stores, &runs).await;
+    let request = request(runs[0].recipient, at);
+    let first = subject.stores.work.claim(&request).await.unwrap().unwrap();
+    let again = subject.stores.work.claim(&request).await.unwrap().unwrap();
+    assert_eq!(again, first);
+    assert_eq!(again.attempt, 1);
+    let hold = Hold { run_id: first.run_id, claim: first.claim, recipient: request.recipient };
+    append(&subject.stores, hold, &batch(0, &[""], at)).await;
+    let started = subject.stores.work.claim(&request).await.unwrap();
+    assert_eq!(started, None, "what was started is handed out to nobody");
+}
+
 /// A lease that is over frees work that was not started, at its very moment.
 pub async fn leases_end_before_the_start(subject: &Subject) {
     let at = now();

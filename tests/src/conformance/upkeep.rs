@@ -126,13 +126,16 @@ pub async fn unstarted_work_is_over(subject: &Subject) {
     assert_eq!(detail(&subject.stores, &runs[1]).await.output_bytes, 0);
 }
 
-/// Work that was started is asked to end.
+/// Work that was started is asked to end; what it needed for the start is gone.
 pub async fn started_work_is_asked_to_end(subject: &Subject) {
     let at = now();
-    let run = ending(at);
+    let mut run = ending(at);
+    run.route =
+        NewRoute::Worker { inputs: Some(serde_json::json!({})), sealed_secrets: Some(vec![1]) };
     create(&subject.stores, std::slice::from_ref(&run)).await;
     started(&subject.stores, &run, at - Duration::seconds(1)).await;
     assert_eq!(expire(subject, at).await, (1, 0));
+    assert!(!subject.probe.has_inputs(run.id).await, "a final run keeps no secrets");
     let work = detail(&subject.stores, &run).await.work.unwrap();
     assert_eq!((work.state, work.cancel_requested), (WorkState::Started, true));
     let bell = subject.stores.work.doorbell(run.recipient, at).await.unwrap();

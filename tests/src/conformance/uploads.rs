@@ -1,7 +1,7 @@
 //! What valid uploads do to runs and hosts: which run, which states, what is stored and told.
 
 use dispatcher_api::uploads::model::{
-    ApplyOutcome, OUT_OF_DATE, RunnerUpdate, Upload, UploadState,
+    ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, Upload, UploadState,
 };
 use dispatcher_wire::{RunStatus, event::RunnerEvent};
 use time::{Duration, OffsetDateTime};
@@ -126,7 +126,7 @@ pub async fn the_run_is_found(subject: &Subject) {
     assert_eq!(reasons, 2, "those without a run say so");
 }
 
-/// An upload is applied once; then the claim is worth nothing.
+/// An upload is applied once; repeated under its claim, it is answered alike and changes nothing.
 pub async fn applied_once(subject: &Subject) {
     let (org, at) = (org(), now());
     let run = run(&org);
@@ -137,8 +137,12 @@ pub async fn applied_once(subject: &Subject) {
     assert_eq!(first, ApplyOutcome::Applied);
     let told = subject.told(run.id).await;
     let again = subject.stores.uploads.apply(&claimed, &running, at).await.unwrap();
-    assert_eq!(again, ApplyOutcome::NotYours);
+    assert_eq!(again, ApplyOutcome::Applied);
     assert_eq!(subject.told(run.id).await, told);
+    assert!(!subject.stores.uploads.reject(&claimed, "too late").await.unwrap());
+    let foreign = ClaimedUpload { claim: Uuid::nil(), ..claimed };
+    let refused = subject.stores.uploads.apply(&foreign, &running, at).await.unwrap();
+    assert_eq!(refused, ApplyOutcome::NotYours);
     let lease = std::time::Duration::from_secs(1);
     let later = at + Duration::hours(1);
     assert!(subject.stores.uploads.claim(Uuid::new_v4(), later, lease).await.unwrap().is_none());
@@ -206,4 +210,21 @@ pub async fn overtaken(subject: &Subject) {
     let ended = with(1, RunStatus::Failure, "the end");
     assert_eq!(apply(subject, &org, &ended, at).await, ApplyOutcome::Applied);
     assert_eq!(status(&subject.stores, &run).await, RunStatus::Failure);
+}
+
+/// NUL, which PostgreSQL's text cannot hold, becomes U+FFFD wherever a host could send it.
+pub async fn nul_is_replaced(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let run = run(&org);
+    create(&subject.stores, std::slice::from_ref(&run)).await;
+    let hostile = RunnerUpdate {
+        error: Some(("C\0".to_owned(), "d\0d".to_owned())),
+        ..update(&run, RunStatus::Success, &["a\0b", "a\u{FFFD}b", "c"], "x\0y")
+    };
+    assert_eq!(apply(subject, &org, &hostile, at).await, ApplyOutcome::Applied);
+    let rows = host_rows(&subject.stores, &run).await;
+    let rows: Vec<_> = rows.iter().map(|row| (&*row.host, &*row.log)).collect();
+    assert_eq!(rows, [("a\u{FFFD}b", "x\u{FFFD}y"), ("c", "x\u{FFFD}y")]);
+    let error = detail(&subject.stores, &run).await.error;
+    assert_eq!(error, Some(("C\u{FFFD}".to_owned(), "d\u{FFFD}d".to_owned())));
 }

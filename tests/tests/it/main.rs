@@ -31,5 +31,6 @@ mod runs_faults;
 mod runs_idempotency;
 mod runs_lists;
 mod runs_logs;
+mod sqlite_store;
 mod uploads;
 mod uploads_order;

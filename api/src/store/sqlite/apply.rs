@@ -1,6 +1,9 @@
 //! What a valid upload does to its run and the run's hosts, in the commit that marks the upload.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use dispatcher_wire::RunStatus;
 use rusqlite::{Transaction, params};
@@ -9,10 +12,10 @@ use uuid::Uuid;
 
 use super::{
     super::StoreResult,
-    changes::{close_work, hosts_of, set_error, take_as_sent},
-    encode::{At, RUN, State, first, run, to_json},
+    changes::{end_work, hosts_of, set_error, take_as_sent},
+    encode::{At, RUN, State, first, run, to_json, without_nul},
     outbox::{host_events, run_event},
-    uploads::{close, is_held},
+    uploads::{close, held},
 };
 use crate::{
     events::model::EventType,
@@ -27,8 +30,16 @@ pub(super) fn apply(
     update: &RunnerUpdate,
     now: OffsetDateTime,
 ) -> StoreResult<ApplyOutcome> {
-    if !is_held(tx, upload)? {
+    let Some(held) = held(tx, upload)? else {
         return Ok(ApplyOutcome::NotYours);
+    };
+    match (held.state, held.reason.as_deref()) {
+        (UploadState::Pending, _) => {}
+        // It was applied under this very claim, and the answer was lost.
+        (UploadState::Applied, None) => return Ok(ApplyOutcome::Applied),
+        (UploadState::Applied, Some(OUT_OF_DATE)) => return Ok(ApplyOutcome::OutOfDate),
+        (UploadState::Applied, Some(_)) => return Ok(ApplyOutcome::NoRun),
+        (UploadState::Invalid | UploadState::Poisoned, _) => return Ok(ApplyOutcome::NotYours),
     }
     let Some(mut run) = find(tx, upload, update.correlation_id)? else {
         let reason = format!(
@@ -92,17 +103,9 @@ fn update_run(
         set_error(tx, run.id, code, details)?;
     }
     if run.status.is_final() {
-        close_unstarted_work(tx, run.id)?;
+        end_work(tx, run.id)?;
     }
     run_event(tx, run, EventType::Update)
-}
-
-/// A run of our workers that became final by an upload is not started any more.
-fn close_unstarted_work(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<()> {
-    let unstarted = tx
-        .prepare_cached("SELECT 1 FROM run_work WHERE run_id = ?1 AND state < 2")?
-        .exists([run_id])?;
-    if unstarted { close_work(tx, run_id) } else { Ok(()) }
 }
 
 fn update_hosts(
@@ -114,15 +117,18 @@ fn update_hosts(
     let known = hosts_of(tx, run.id)?;
     let known: HashMap<&str, &RunHostRow> =
         known.iter().map(|host| (host.host.as_str(), host)).collect();
+    let reported: BTreeMap<Cow<'_, str>, RunStatus> =
+        update.hosts.iter().map(|(name, status)| (without_nul(name), *status)).collect();
+    let log = without_nul(&update.log);
     let (mut created, mut changed) = (Vec::new(), Vec::new());
-    for (name, status) in &update.hosts {
+    for (name, status) in reported {
         // A host that appears in a run which is over is over too.
-        let over = *status == RunStatus::Running && run.status.is_final();
-        let status = if over { run.status } else { *status };
-        match known.get(name.as_str()) {
-            None => created.push(insert_host(tx, run, name, status, &update.log, now)?),
+        let over = status == RunStatus::Running && run.status.is_final();
+        let status = if over { run.status } else { status };
+        match known.get(name.as_ref()) {
+            None => created.push(insert_host(tx, run, &name, status, &log, now)?),
             Some(host) if may_take(host.status, status) => {
-                changed.push(update_host(tx, host, status, &update.log, now)?);
+                changed.push(update_host(tx, host, status, &log, now)?);
             }
             Some(_) => {}
         }

@@ -33,7 +33,7 @@ pub(super) fn cancel(
     let Some(state) = state.map(WorkState::from_code) else {
         return Ok(CancelOutcome::Elsewhere(Box::new(run)));
     };
-    if run.status_at(now) != RunStatus::Running {
+    if run.status_at(now) != RunStatus::Running || state == WorkState::Done {
         return Ok(CancelOutcome::NotRunning);
     }
     request_end(tx, request)?;

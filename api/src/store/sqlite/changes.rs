@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     super::StoreResult,
-    encode::{At, HOST, RUN, State, collect, first, host, run},
+    encode::{At, HOST, RUN, State, collect, first, host, run, without_nul},
     outbox::{host_events, run_event},
 };
 use crate::{
@@ -81,6 +81,18 @@ pub(super) fn close_work(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<()> 
     Ok(())
 }
 
+/// Closes the work on a run that is final, as far as nobody has started it; started work is asked
+/// to end. Inputs and secrets are gone either way.
+pub(super) fn end_work(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<()> {
+    tx.prepare_cached(
+        "UPDATE run_work SET cancel_requested = (state = 2), inputs = NULL, sealed_secrets = NULL,
+                             state = CASE state WHEN 2 THEN 2 ELSE 3 END
+         WHERE run_id = ?1 AND state < 3",
+    )?
+    .execute([run_id])?;
+    Ok(())
+}
+
 /// Notes why a run could not be carried out.
 pub(super) fn set_error(
     tx: &Transaction<'_>,
@@ -92,7 +104,7 @@ pub(super) fn set_error(
         "INSERT INTO run_error (run_id, code, details) VALUES (?1, ?2, ?3)
          ON CONFLICT (run_id) DO UPDATE SET code = excluded.code, details = excluded.details",
     )?
-    .execute(params![run_id, code, details])?;
+    .execute(params![run_id, without_nul(code), without_nul(details)])?;
     Ok(())
 }
 

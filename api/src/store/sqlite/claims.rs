@@ -1,7 +1,7 @@
 //! Handing out work: who may have which run, and work that is given up.
 
 use dispatcher_wire::{RunStatus, event::error_code, execution::Doorbell};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -12,6 +12,31 @@ use super::{
 };
 use crate::execution::model::{ClaimRequest, ClaimedWork, MAX_CLAIM_ATTEMPTS, WorkState};
 
+/// Work that keeps its recipient busy: under a live claim, or started and perhaps still executed. A
+/// started run counts until its time is over, and longer while its worker renews the lease.
+pub(super) const BUSY: &str = "
+    SELECT w.run_id, w.attempt, w.inputs IS NOT NULL OR w.sealed_secrets IS NOT NULL,
+           w.state = 1 AND w.claim IS ?3
+    FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
+    WHERE w.recipient = ?1 AND w.state IN (1, 2) AND (w.lease_until > ?2
+        OR (w.state = 2 AND w.expires_at > ?2 AND r.status = 'running'))
+    ORDER BY 4 DESC LIMIT 1";
+
+/// The next work of a recipient.
+pub(super) const CANDIDATE: &str = "
+    SELECT w.run_id, w.attempt, w.inputs IS NOT NULL OR w.sealed_secrets IS NOT NULL
+    FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
+    WHERE w.recipient = ?1 AND w.state < 3 AND w.expires_at > ?2 AND r.status = 'running'
+        AND (w.state = 0 OR (w.state = 1 AND w.lease_until <= ?2))
+    ORDER BY w.created_at, w.run_id LIMIT 1";
+
+/// Runs that the worker of a recipient is to end.
+pub(super) const TO_BE_ENDED: &str = "
+    SELECT w.run_id FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
+    WHERE w.recipient = ?1 AND w.state IN (1, 2)
+        AND (w.cancel_requested OR w.expires_at <= ?2 OR r.status <> 'running')
+    ORDER BY w.created_at, w.run_id";
+
 /// Work that could be claimed.
 struct Candidate {
     run_id: Uuid,
@@ -19,32 +44,38 @@ struct Candidate {
     has_inputs: bool,
 }
 
-/// Claims the next run of a recipient.
+/// Claims the next run of a recipient. A request that is repeated, since its answer was lost, gets
+/// the same answer.
 pub(super) fn claim(
     tx: &Transaction<'_>,
     request: &ClaimRequest,
 ) -> StoreResult<Option<ClaimedWork>> {
-    if is_busy(tx, request.recipient, request.now)? {
-        return Ok(None);
+    if let Some((busy, is_answer)) = busy(tx, request.recipient, request.now, Some(request.claim))?
+    {
+        return if is_answer { handed_out(tx, request, &busy).map(Some) } else { Ok(None) };
     }
-    while let Some(next) = candidate(tx, request.recipient, request.now)? {
+    while let Some(mut next) = candidate(tx, request.recipient, request.now)? {
         if next.attempt < MAX_CLAIM_ATTEMPTS {
-            return take(tx, request, &next).map(Some);
+            next.attempt += 1;
+            take(tx, request, &next)?;
+            return handed_out(tx, request, &next).map(Some);
         }
         give_up(tx, &next, request.now)?;
     }
     Ok(None)
 }
 
-/// Whether the recipient has a run under a live claim, or one that it may still be executing: a
-/// started run keeps it busy until the run's time is over, and longer while it renews its lease.
-fn is_busy(tx: &Transaction<'_>, recipient: Uuid, now: OffsetDateTime) -> StoreResult<bool> {
-    let mut statement = tx.prepare_cached(
-        "SELECT 1 FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
-         WHERE w.recipient = ?1 AND w.state < 3 AND w.state > 0 AND (w.lease_until > ?2
-             OR (w.state = 2 AND w.expires_at > ?2 AND r.status = 'running'))",
-    )?;
-    Ok(statement.exists(params![recipient, At(now)])?)
+/// What the recipient is busy with, if anything, and whether it is claimed work of that claim.
+fn busy(
+    tx: &Transaction<'_>,
+    recipient: Uuid,
+    now: OffsetDateTime,
+    claim: Option<Uuid>,
+) -> StoreResult<Option<(Candidate, bool)>> {
+    let mut statement = tx.prepare_cached(BUSY)?;
+    let found = statement
+        .query_row(params![recipient, At(now), claim], |row| Ok((work(row)?, row.get(3)?)));
+    Ok(found.optional()?)
 }
 
 fn candidate(
@@ -52,27 +83,18 @@ fn candidate(
     recipient: Uuid,
     now: OffsetDateTime,
 ) -> StoreResult<Option<Candidate>> {
-    let mut statement = tx.prepare_cached(
-        "SELECT w.run_id, w.attempt, w.inputs IS NOT NULL OR w.sealed_secrets IS NOT NULL
-         FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
-         WHERE w.recipient = ?1 AND w.state < 3 AND w.expires_at > ?2 AND r.status = 'running'
-             AND (w.state = 0 OR (w.state = 1 AND w.lease_until <= ?2))
-         ORDER BY w.created_at, w.run_id LIMIT 1",
-    )?;
-    let found = statement.query_row(params![recipient, At(now)], |row| {
-        Ok(Candidate { run_id: row.get(0)?, attempt: row.get(1)?, has_inputs: row.get(2)? })
-    });
-    Ok(found.optional()?)
+    let mut statement = tx.prepare_cached(CANDIDATE)?;
+    Ok(statement.query_row(params![recipient, At(now)], work).optional()?)
 }
 
-fn take(
-    tx: &Transaction<'_>,
-    request: &ClaimRequest,
-    work: &Candidate,
-) -> StoreResult<ClaimedWork> {
+fn work(row: &Row<'_>) -> rusqlite::Result<Candidate> {
+    Ok(Candidate { run_id: row.get(0)?, attempt: row.get(1)?, has_inputs: row.get(2)? })
+}
+
+fn take(tx: &Transaction<'_>, request: &ClaimRequest, work: &Candidate) -> StoreResult<()> {
     tx.prepare_cached(
         "UPDATE run_work SET state = ?2, claim = ?3, claimed_by = ?4, lease_until = ?5,
-                             attempt = attempt + 1 WHERE run_id = ?1",
+                             attempt = ?6 WHERE run_id = ?1",
     )?
     .execute(params![
         work.run_id,
@@ -80,13 +102,23 @@ fn take(
         request.claim,
         request.claimed_by,
         At(request.lease_until),
+        work.attempt,
     ])?;
+    Ok(())
+}
+
+/// What the claim's holder is told.
+fn handed_out(
+    tx: &Transaction<'_>,
+    request: &ClaimRequest,
+    work: &Candidate,
+) -> StoreResult<ClaimedWork> {
     let gone = || StoreError::Failed(format!("run {} has work but no row", work.run_id));
     let run = find_run(tx, work.run_id)?.ok_or_else(gone)?;
     Ok(ClaimedWork {
         run_id: run.id,
         claim: request.claim,
-        attempt: work.attempt + 1,
+        attempt: work.attempt,
         correlation_id: run.correlation_id,
         deadline: run.expires_at(),
         has_inputs: work.has_inputs,
@@ -113,13 +145,9 @@ pub(super) fn doorbell(
     recipient: Uuid,
     now: OffsetDateTime,
 ) -> StoreResult<Doorbell> {
-    let work = !is_busy(tx, recipient, now)? && candidate(tx, recipient, now)?.is_some();
-    let mut statement = tx.prepare_cached(
-        "SELECT w.run_id FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
-         WHERE w.recipient = ?1 AND w.state < 3 AND w.state > 0
-             AND (w.cancel_requested OR w.expires_at <= ?2 OR r.status <> 'running')
-         ORDER BY w.created_at, w.run_id",
-    )?;
+    let work =
+        busy(tx, recipient, now, None)?.is_none() && candidate(tx, recipient, now)?.is_some();
+    let mut statement = tx.prepare_cached(TO_BE_ENDED)?;
     let cancel = collect(statement.query(params![recipient, At(now)])?, |row| Ok(row.get(0)?))?;
     Ok(Doorbell { work, cancel })
 }

@@ -28,6 +28,8 @@ const READERS: usize = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared per connection; about as many as the adapter has.
 const CACHED_STATEMENTS: usize = 128;
+/// What a connection may keep of the file in memory, in KiB; grows only with use.
+const CACHE_KIB: i64 = 8 * 1024;
 /// The journal is cut back to this length after a checkpoint.
 const JOURNAL_BYTES: i64 = 64 * 1024 * 1024;
 
@@ -154,7 +156,7 @@ fn flags() -> OpenFlags {
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-    Ok(())
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)
 }
 
 impl From<rusqlite::Error> for StoreError {

@@ -1,5 +1,7 @@
 //! How values stand in SQLite, and how rows of the contract's tables are read.
 
+use std::borrow::Cow;
+
 use dispatcher_wire::RunStatus;
 use rusqlite::{
     Row, ToSql,
@@ -53,6 +55,15 @@ impl FromSql for State {
         let name = value.as_str()?;
         let unknown = || FromSqlError::Other(format!("{name:?} is no state of a run").into());
         RunStatus::parse(name).map(Self).ok_or_else(unknown)
+    }
+}
+
+/// Text as PostgreSQL could hold it too, so that both databases answer alike.
+pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{FFFD}"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

@@ -29,9 +29,13 @@ const TIMED_OUT: &str = "(r.status = 'timeout' OR (r.status = 'running' \
      AND +(r.created_at + r.timeout * 1000000) <= ?))";
 const STILL_RUNNING: &str = "r.status = 'running' AND +(r.created_at + r.timeout * 1000000) > ?";
 
+/// The cross join makes SQLite begin with the organisation's runs: it would otherwise walk all hosts
+/// of everybody in the order of the page.
+const HOSTS_OF_RUNS: &str = "runs AS r CROSS JOIN run_hosts AS h ON h.run_id = r.id";
+
 /// AND-ed conditions with their values.
 #[derive(Default)]
-struct Conditions {
+pub(super) struct Conditions {
     sql: String,
     values: Vec<Box<dyn ToSql>>,
 }
@@ -80,14 +84,30 @@ impl Conditions {
         }
     }
 
+    pub(super) fn runs_sql(&self, ascending: bool) -> String {
+        let (direction, conditions) = (if ascending { "ASC" } else { "DESC" }, &self.sql);
+        format!(
+            "SELECT {RUN} FROM runs AS r {conditions}
+             ORDER BY r.created_at {direction}, r.id LIMIT ? OFFSET ?"
+        )
+    }
+
+    pub(super) fn hosts_sql(&self) -> String {
+        let conditions = &self.sql;
+        format!("SELECT {HOST} FROM {HOSTS_OF_RUNS} {conditions} ORDER BY h.id LIMIT ? OFFSET ?")
+    }
+
+    pub(super) fn count_sql(&self, from: &str) -> String {
+        format!("SELECT count(*) FROM {from} {}", self.sql)
+    }
+
     fn count(&self, tx: &Transaction<'_>, from: &str) -> StoreResult<i64> {
-        let mut statement =
-            tx.prepare_cached(&format!("SELECT count(*) FROM {from} {}", self.sql))?;
+        let mut statement = tx.prepare_cached(&self.count_sql(from))?;
         Ok(statement.query_row(params_from_iter(&self.values), |row| row.get(0))?)
     }
 }
 
-fn run_conditions(filter: &RunFilter, now: OffsetDateTime) -> StoreResult<Conditions> {
+pub(super) fn run_conditions(filter: &RunFilter, now: OffsetDateTime) -> StoreResult<Conditions> {
     let mut conditions = Conditions::default();
     conditions.and("r.org_id = ?", filter.org_id.clone());
     conditions.and_services(&filter.services)?;
@@ -104,18 +124,17 @@ fn run_conditions(filter: &RunFilter, now: OffsetDateTime) -> StoreResult<Condit
 pub(super) fn runs(tx: &Transaction<'_>, query: &RunQuery) -> StoreResult<Rows<RunRow>> {
     let mut conditions = run_conditions(&query.filter, query.now)?;
     let total = conditions.count(tx, "runs AS r")?;
-    let direction = if query.ascending { "ASC" } else { "DESC" };
-    let sql = format!(
-        "SELECT {RUN} FROM runs AS r {} ORDER BY r.created_at {direction}, r.id LIMIT ? OFFSET ?",
-        conditions.sql
-    );
+    let sql = conditions.runs_sql(query.ascending);
     conditions.values.extend([Box::new(query.limit) as Box<dyn ToSql>, Box::new(query.offset)]);
     let mut statement = tx.prepare_cached(&sql)?;
     let rows = collect(statement.query(params_from_iter(&conditions.values))?, run)?;
     Ok(Rows { rows, total })
 }
 
-fn host_conditions(filter: &RunHostFilter, now: OffsetDateTime) -> StoreResult<Conditions> {
+pub(super) fn host_conditions(
+    filter: &RunHostFilter,
+    now: OffsetDateTime,
+) -> StoreResult<Conditions> {
     let mut conditions = Conditions::default();
     conditions.and("r.org_id = ?", filter.org_id.clone());
     conditions.and_some("r.id = ?", filter.run_id);
@@ -135,14 +154,11 @@ fn host_conditions(filter: &RunHostFilter, now: OffsetDateTime) -> StoreResult<C
     Ok(conditions)
 }
 
-/// A page of run hosts. The cross join makes SQLite begin with the organisation's runs: it would
-/// otherwise walk all hosts of everybody in the order of the page.
+/// A page of run hosts.
 pub(super) fn hosts(tx: &Transaction<'_>, query: &RunHostQuery) -> StoreResult<Rows<RunHostRow>> {
-    const FROM: &str = "runs AS r CROSS JOIN run_hosts AS h ON h.run_id = r.id";
     let mut conditions = host_conditions(&query.filter, query.now)?;
-    let total = conditions.count(tx, FROM)?;
-    let sql =
-        format!("SELECT {HOST} FROM {FROM} {} ORDER BY h.id LIMIT ? OFFSET ?", conditions.sql);
+    let total = conditions.count(tx, HOSTS_OF_RUNS)?;
+    let sql = conditions.hosts_sql();
     conditions.values.extend([Box::new(query.limit) as Box<dyn ToSql>, Box::new(query.offset)]);
     let mut statement = tx.prepare_cached(&sql)?;
     let mut rows = collect(statement.query(params_from_iter(&conditions.values))?, host)?;
@@ -190,7 +206,7 @@ fn work_view(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<Option<(WorkView
     let mut statement = tx.prepare_cached(
         "SELECT w.state, w.cancel_requested, w.output_bytes, p.last_seen, (
              SELECT other.run_id FROM run_work AS other
-             WHERE other.recipient = w.recipient AND other.state < 3 AND other.state > 0
+             WHERE other.recipient = w.recipient AND other.state IN (1, 2)
                  AND other.run_id <> w.run_id
                  AND (other.lease_until > ?2 OR (other.state = 2 AND other.expires_at > ?2))
              LIMIT 1)

@@ -25,6 +25,8 @@ mod finish;
 mod lists;
 mod logs;
 mod outbox;
+#[cfg(test)]
+mod plans;
 mod playbooks;
 mod recipients;
 mod runs;

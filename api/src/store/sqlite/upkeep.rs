@@ -3,18 +3,18 @@
 
 use async_trait::async_trait;
 use dispatcher_wire::{RunStatus, event::error_code};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
     super::{Expired, StoreResult, UpkeepStore},
     Store,
-    changes::{close_work, end_running_hosts, find_run, set_error, set_status, take_as_sent},
+    changes::{self, end_running_hosts, find_run, set_error, set_status, take_as_sent},
     connection::Points,
     encode::{At, collect},
 };
-use crate::{execution::model::WorkState, runs::model::RunRow};
+use crate::runs::model::RunRow;
 
 /// How many rows one transaction of [`UpkeepStore::forget`] deletes, so that others get their turn.
 const FORGET_AT_ONCE: usize = 5_000;
@@ -64,16 +64,23 @@ impl Store {
     }
 }
 
-/// Runs whose time is over, the longest first, then timed-out runs with hosts that still run.
+/// Runs whose time is over.
+pub(super) const EXPIRED: &str = "
+    SELECT id FROM runs WHERE status = 'running' AND created_at + timeout * 1000000 <= ?1
+    ORDER BY created_at + timeout * 1000000 LIMIT ?2";
+
+/// Timed-out runs with hosts that run all the same.
+pub(super) const LEFT_OVER: &str = "
+    SELECT w.run_id FROM run_work AS w CROSS JOIN runs AS r ON r.id = w.run_id
+    WHERE w.state IN (1, 2) AND r.status = 'timeout' AND EXISTS
+        (SELECT 1 FROM run_hosts AS h WHERE h.run_id = w.run_id AND h.status = 'running')
+    LIMIT ?1";
+
+/// Runs whose time is over, the longest first, then timed-out runs with hosts that still run: only
+/// a worker that reports after the timeout adds such hosts, so started work is all that is searched.
 fn due(tx: &Transaction<'_>, now: OffsetDateTime, limit: i64) -> StoreResult<Vec<Uuid>> {
-    let mut expired = tx.prepare_cached(
-        "SELECT id FROM runs WHERE status = 'running' AND created_at + timeout * 1000000 <= ?1
-         ORDER BY created_at + timeout * 1000000 LIMIT ?2",
-    )?;
-    let mut left_over = tx.prepare_cached(
-        "SELECT DISTINCT h.run_id FROM run_hosts AS h CROSS JOIN runs AS r ON r.id = h.run_id
-         WHERE h.status = 'running' AND r.status = 'timeout' LIMIT ?1",
-    )?;
+    let mut expired = tx.prepare_cached(EXPIRED)?;
+    let mut left_over = tx.prepare_cached(LEFT_OVER)?;
     let mut due = collect(expired.query(params![At(now), limit])?, |row| Ok(row.get(0)?))?;
     due.extend(collect(left_over.query([limit])?, |row| Ok(row.get::<_, Uuid>(0)?))?);
     Ok(due)
@@ -98,21 +105,12 @@ fn expire(tx: &Transaction<'_>, due: &[Uuid], now: OffsetDateTime) -> StoreResul
 
 /// Work that was not started never will be, which is said; started work is asked to end.
 fn end_work(tx: &Transaction<'_>, run: &RunRow) -> StoreResult<()> {
-    let state = tx
-        .prepare_cached("SELECT state FROM run_work WHERE run_id = ?1")?
-        .query_row([run.id], |row| row.get(0))
-        .optional()?;
-    match state.map(WorkState::from_code) {
-        Some(WorkState::Pending | WorkState::Claimed) => {
-            let details = "the run's time was over before a worker had started it";
-            set_error(tx, run.id, error_code::TIMEOUT, details)?;
-            close_work(tx, run.id)
-        }
-        Some(WorkState::Started) => {
-            tx.prepare_cached("UPDATE run_work SET cancel_requested = 1 WHERE run_id = ?1")?
-                .execute([run.id])?;
-            Ok(())
-        }
-        Some(WorkState::Done) | None => Ok(()),
+    let unstarted = tx
+        .prepare_cached("SELECT 1 FROM run_work WHERE run_id = ?1 AND state IN (0, 1)")?
+        .exists([run.id])?;
+    if unstarted {
+        let details = "the run's time was over before a worker had started it";
+        set_error(tx, run.id, error_code::TIMEOUT, details)?;
     }
+    changes::end_work(tx, run.id)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, Row, Transaction, params, types::Type};
+use rusqlite::{Row, Transaction, params, types::Type};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::{
     super::{StoreResult, UploadStore},
     Store, apply,
     connection::Points,
-    encode::{At, collect, first},
+    encode::{At, collect, first, without_nul},
 };
 use crate::{
     runs::model::Rows,
@@ -130,14 +130,17 @@ fn claim_next(
     Ok(None)
 }
 
-/// The oldest upload that nobody holds.
-fn oldest(tx: &Transaction<'_>, now: OffsetDateTime) -> StoreResult<Option<Upload>> {
-    let sql = format!(
+pub(super) fn oldest_sql() -> String {
+    format!(
         "SELECT {UPLOAD} FROM uploads
          WHERE state = 'pending' AND (lease_until IS NULL OR lease_until <= ?1)
          ORDER BY created_at, id LIMIT 1"
-    );
-    first(tx.prepare_cached(&sql)?.query([At(now)])?, upload)
+    )
+}
+
+/// The oldest upload that nobody holds.
+fn oldest(tx: &Transaction<'_>, now: OffsetDateTime) -> StoreResult<Option<Upload>> {
+    first(tx.prepare_cached(&oldest_sql())?.query([At(now)])?, upload)
 }
 
 fn give_up(tx: &Transaction<'_>, upload: &Upload) -> StoreResult<()> {
@@ -151,16 +154,15 @@ fn give_up(tx: &Transaction<'_>, upload: &Upload) -> StoreResult<()> {
     Ok(())
 }
 
-/// Whether the claim on a pending upload is the caller's.
-pub(super) fn is_held(tx: &Transaction<'_>, upload: &ClaimedUpload) -> StoreResult<bool> {
-    let held = tx
-        .prepare_cached("SELECT 1 FROM uploads WHERE id = ?1 AND claim = ?2 AND state = 'pending'")?
-        .query_row(params![upload.upload.id, upload.claim], |_| Ok(()))
-        .optional()?;
-    Ok(held.is_some())
+/// The upload as it stands, where the claim is the caller's.
+pub(super) fn held(tx: &Transaction<'_>, claimed: &ClaimedUpload) -> StoreResult<Option<Upload>> {
+    let sql = format!("SELECT {UPLOAD} FROM uploads WHERE id = ?1 AND claim = ?2");
+    let mut statement = tx.prepare_cached(&sql)?;
+    first(statement.query(params![claimed.upload.id, claimed.claim])?, upload)
 }
 
-/// Marks an upload as done with. `false`: the claim is not the caller's.
+/// Marks an upload as done with; the claim stays, so that the same call can be repeated. `false`:
+/// the claim is not the caller's.
 pub(super) fn close(
     tx: &Transaction<'_>,
     upload: &ClaimedUpload,
@@ -169,10 +171,15 @@ pub(super) fn close(
 ) -> StoreResult<bool> {
     let closed = tx
         .prepare_cached(
-            "UPDATE uploads SET state = ?3, reason = ?4, claim = NULL, lease_until = NULL
+            "UPDATE uploads SET state = ?3, reason = ?4
              WHERE id = ?1 AND claim = ?2 AND state = 'pending'",
         )?
-        .execute(params![upload.upload.id, upload.claim, state.as_str(), reason])?;
+        .execute(params![
+            upload.upload.id,
+            upload.claim,
+            state.as_str(),
+            reason.map(without_nul)
+        ])?;
     Ok(closed > 0)
 }
 

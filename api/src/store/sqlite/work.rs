@@ -12,7 +12,7 @@ use super::{
     changes::find_run,
     claims,
     connection::Points,
-    encode::{At, State, from_json, to_json},
+    encode::{At, State, from_json, to_json, without_nul},
     finish,
     outbox::host_events,
 };
@@ -167,7 +167,7 @@ fn insert_unseen(
             id: Uuid::new_v4(),
             run_id,
             inventory_id: None,
-            host: name.clone(),
+            host: without_nul(name).into_owned(),
             status: RunStatus::Running,
             log: String::new(),
             created_at: batch.now,
@@ -176,7 +176,7 @@ fn insert_unseen(
         let inserted = statement.execute(params![
             host.id,
             run_id,
-            name,
+            host.host,
             State(host.status),
             At(host.created_at)
         ])?;

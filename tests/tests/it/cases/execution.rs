@@ -163,3 +163,8 @@ async fn recipients_presence_never_moves_backwards() {
 async fn recipients_listed_with_their_active_runs() {
     recipients::listed_with_their_active_runs(&subject().await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_repeated_requests_get_the_same_answer() {
+    claims::repeated_requests_get_the_same_answer(&subject().await).await;
+}

@@ -133,3 +133,8 @@ async fn playbooks_listed_by_name() {
 async fn playbooks_content_is_found_by_organisation() {
     playbooks::content_is_found_by_organisation(&subject().await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_nul_is_replaced() {
+    uploads::nul_is_replaced(&subject().await).await;
+}
