@@ -197,15 +197,11 @@ fn place(fetched: Fetched, private: &Private, limits: &FetchLimits) -> Result<Pa
     let (download, project) = (private.download(), private.project());
     let unreadable = |error: io::Error| FetchError(format!("it cannot be read again: {error}"));
     match kind_of(&download).map_err(unreadable)? {
-        Kind::Gzip => Err(FetchError(
-            "it is compressed with gzip; only plain tar bundles and single playbooks are supported"
-                .to_owned(),
-        )),
         Kind::Single if !fetched.is_tar => {
             std::fs::rename(&download, project.join(SINGLE_PLAYBOOK)).map_err(unreadable)?;
             Ok(SINGLE_PLAYBOOK.into())
         }
-        Kind::Single | Kind::Tar => {
+        Kind::Single | Kind::Tar | Kind::Gzip => {
             unpack(&download, &project, limits).map_err(FetchError)?;
             std::fs::remove_file(&download).map_err(unreadable)?;
             let entry = fetched.entry.as_deref().unwrap_or(DEFAULT_ENTRY);

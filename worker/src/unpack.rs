@@ -1,4 +1,4 @@
-//! Opens a playbook bundle: a plain tar of regular files and directories, and nothing else.
+//! Opens a playbook bundle: a tar (plain or gzip) of regular files and directories, nothing else.
 //! Blocking.
 
 use std::{
@@ -8,12 +8,16 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
 use crate::{config::FetchLimits, journal::create_dir};
 
 /// Where the magic of a tar is.
 const TAR_MAGIC_AT: usize = 257;
+
+/// What a tar adds to each of its entries at most, headers and padding, in bytes.
+const FRAMING: u64 = 4096;
 
 /// What kind of file was fetched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,8 +48,19 @@ pub(crate) fn kind_of(path: &Path) -> io::Result<Kind> {
 /// # Errors
 /// Why it is refused, for people; what was opened until then stays.
 pub(crate) fn unpack(bundle: &Path, into: &Path, limits: &FetchLimits) -> Result<(), String> {
+    let kind = kind_of(bundle).map_err(|error| unreadable(&error))?;
     let file = File::open(bundle).map_err(|error| unreadable(&error))?;
-    let mut archive = Archive::new(file);
+    // What is compressed is not trusted to be as short as its entries say.
+    let framing = limits.entries.saturating_mul(FRAMING).saturating_add(FRAMING);
+    let most = limits.opened_bytes.saturating_add(framing);
+    match kind {
+        Kind::Gzip => place_all(MultiGzDecoder::new(file).take(most), into, limits),
+        Kind::Tar | Kind::Single => place_all(file, into, limits),
+    }
+}
+
+fn place_all(bundle: impl Read, into: &Path, limits: &FetchLimits) -> Result<(), String> {
+    let mut archive = Archive::new(bundle);
     let mut opened = Opened { entries: 0, bytes: 0, limits };
     for entry in archive.entries().map_err(|error| unreadable(&error))? {
         opened.place(entry.map_err(|error| unreadable(&error))?, into)?;
@@ -67,7 +82,7 @@ struct Opened<'a> {
 }
 
 impl Opened<'_> {
-    fn place(&mut self, mut entry: Entry<'_, File>, into: &Path) -> Result<(), String> {
+    fn place<R: Read>(&mut self, mut entry: Entry<'_, R>, into: &Path) -> Result<(), String> {
         self.entries += 1;
         if self.entries > self.limits.entries {
             return Err(format!("the bundle has more than {} entries", self.limits.entries));
@@ -105,7 +120,7 @@ impl Opened<'_> {
     }
 }
 
-fn write_file(entry: &mut Entry<'_, File>, target: &Path) -> io::Result<()> {
+fn write_file<R: Read>(entry: &mut Entry<'_, R>, target: &Path) -> io::Result<()> {
     if let Some(folder) = target.parent() {
         create_dir(folder)?;
     }
@@ -205,6 +220,36 @@ mod tests {
         assert!(
             open(&bundle(EntryType::Directory, "a", b""), &none).unwrap_err().contains("entries")
         );
+    }
+
+    fn gzip(content: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let level = flate2::Compression::best();
+        let mut packer = flate2::write::GzEncoder::new(file.as_file(), level);
+        packer.write_all(content).unwrap();
+        packer.finish().unwrap();
+        file
+    }
+
+    #[test]
+    fn a_compressed_bundle_is_opened_within_the_same_limits() {
+        let plain = bundle(EntryType::Regular, "site.yml", b"- debug:\n");
+        let packed = gzip(&fs::read(plain.path()).unwrap());
+        assert_eq!(kind_of(packed.path()).unwrap(), Kind::Gzip);
+        let into = open(&packed, &FetchLimits::default()).unwrap();
+        assert_eq!(fs::read(into.path().join("site.yml")).unwrap(), b"- debug:\n");
+
+        let limits = FetchLimits { opened_bytes: 10, entries: 2, ..FetchLimits::default() };
+        let large = bundle(EntryType::Regular, "big.yml", &[b'x'; 11]);
+        let large = gzip(&fs::read(large.path()).unwrap());
+        assert!(open(&large, &limits).unwrap_err().contains("more than 10 bytes"));
+        // A long name is no entry's content, and still not read without end.
+        let bomb = bundle(EntryType::GNULongName, "x", &vec![b'n'; 1 << 20]);
+        let bomb = gzip(&fs::read(bomb.path()).unwrap());
+        assert!(open(&bomb, &limits).is_err());
+        let cut = fs::read(packed.path()).unwrap();
+        packed.as_file().set_len(cut.len() as u64 - 20).unwrap();
+        assert!(open(&packed, &FetchLimits::default()).is_err());
     }
 
     #[test]

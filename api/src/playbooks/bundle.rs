@@ -111,6 +111,9 @@ fn check_bundle(content: impl Read, entry: Option<&str>) -> Result<String, Bundl
     if !entry.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
         return refused("the entry must be plain ASCII: it is sent in a header");
     }
+    if entry.starts_with('-') {
+        return refused("the entry must not start with '-': it would be taken for an option");
+    }
     let wanted = clean_path(entry.as_bytes()).map_err(BundleError::Refused)?;
     let mut content = Bounded { inner: content, left: MAX_OPENED };
     let damaged = |error: io::Error| BundleError::Refused(format!("the archive is bad: {error}"));
@@ -276,6 +279,7 @@ mod tests {
             assert!(reason(&content, Some("other.yml")).contains("no file other.yml"));
             assert!(reason(&content, Some("roles")).contains("directory"));
             assert!(reason(&content, Some("a\nb.yml")).contains("ASCII"));
+            assert!(reason(&content, Some("-e.yml")).contains("option"));
             assert!(reason(&content, Some("../site.yml")).contains(".."));
         }
     }
