@@ -119,7 +119,8 @@ pub trait RunStore: Send + Sync {
 pub trait WorkStore: Send + Sync {
     /// Claims the oldest claimable run of the recipient that is not expired or final, unless the
     /// recipient is busy with another. Work claimed too often fails its run instead (with its
-    /// hosts and events) and the next is tried.
+    /// hosts and events) and the next is tried. A request repeated with its claim gets its answer
+    /// again, until the work is started.
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<Option<ClaimedWork>>;
 
     /// The inputs of a run, for the holder of its claim. `None`: not the holder.
@@ -133,8 +134,8 @@ pub trait WorkStore: Send + Sync {
     ) -> StoreResult<dispatcher_wire::execution::Doorbell>;
 
     /// Applies a batch: locks the work, checks the hold, skips records it has, stores
-    /// [`AppendBatch::fresh_output`] as one chunk, inserts unseen hosts (running, with `create` events), merges the outcome, renews
-    /// the lease. The first record moves claimed work to started. An empty batch only renews.
+    /// [`AppendBatch::fresh_output`] as one chunk, inserts unseen hosts (running, with `create`
+    /// events), merges the outcome, renews the lease. The first record moves claimed work to started. An empty batch only renews.
     async fn append(&self, hold: Hold, batch: &AppendBatch) -> StoreResult<AppendOutcome>;
 
     /// Ends a run: the state follows from the merged outcome by
@@ -184,6 +185,7 @@ pub trait UploadStore: Send + Sync {
     /// [`dispatcher_wire::RunStatus::may_become`], upserts hosts (a host that is final takes
     /// nothing but a state it may become), replaces log and events, writes events. An update that is
     /// [`RunnerUpdate::is_out_of_date`] changes nothing but the upload, which says so.
+    /// Repeated under the same claim, it changes nothing and answers alike.
     async fn apply(
         &self,
         upload: &ClaimedUpload,

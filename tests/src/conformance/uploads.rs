@@ -1,7 +1,8 @@
 //! What valid uploads do to runs and hosts: which run, which states, what is stored and told.
 
-use dispatcher_api::uploads::model::{
-    ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, Upload, UploadState,
+use dispatcher_api::{
+    runs::model::NewRoute,
+    uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, Upload, UploadState},
 };
 use dispatcher_wire::{RunStatus, event::RunnerEvent};
 use time::{Duration, OffsetDateTime};
@@ -170,11 +171,16 @@ pub async fn a_late_success_replaces_a_timeout(subject: &Subject) {
 /// An upload about a run of our workers ends it; work under way hears of it.
 pub async fn a_run_of_a_worker_can_be_ended(subject: &Subject) {
     let (org, at) = (org(), now());
-    let (waiting, going) = (run(&org), run(&org));
+    let (mut waiting, mut going) = (run(&org), run(&org));
+    for run in [&mut waiting, &mut going] {
+        run.route =
+            NewRoute::Worker { inputs: Some(serde_json::json!({})), sealed_secrets: Some(vec![1]) };
+    }
     create(&subject.stores, &[waiting.clone(), going.clone()]).await;
     let hold = started(&subject.stores, &going, at).await;
     for run in [&waiting, &going] {
         apply(subject, &org, &update(run, RunStatus::Success, &["a"], ""), at).await;
+        assert!(!subject.probe.has_inputs(run.id).await, "a final run keeps no secrets");
     }
     let claim = super::fixtures::request(waiting.recipient, at);
     assert_eq!(subject.stores.work.claim(&claim).await.unwrap(), None);

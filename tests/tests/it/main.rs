@@ -7,6 +7,10 @@
     clippy::indexing_slicing,
     reason = "a test that cannot go on should panic"
 )]
+#![expect(
+    clippy::duplicate_mod,
+    reason = "the conformance cases are written once and loaded once per database"
+)]
 
 mod conformance_complete;
 mod conformance_postgres;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     events::model::EventType,
     runs::model::{RunHostRow, RunRow},
-    uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate},
+    uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState},
 };
 
 /// [`crate::store::UploadStore::apply`].
@@ -29,9 +29,17 @@ pub(super) async fn apply(
     now: OffsetDateTime,
 ) -> Result<ApplyOutcome, Fault> {
     const MINE: &str = "
-        SELECT FROM uploads WHERE id = $1 AND claim = $2 AND state = 'pending' FOR UPDATE";
-    if one(transaction, MINE, &[&upload.upload.id, &upload.claim]).await?.is_none() {
+        SELECT state, reason FROM uploads WHERE id = $1 AND claim = $2 FOR UPDATE";
+    let Some(mine) = one(transaction, MINE, &[&upload.upload.id, &upload.claim]).await? else {
         return Ok(ApplyOutcome::NotYours);
+    };
+    match (UploadState::parse(mine.try_get("state")?), mine.try_get("reason")?) {
+        (Some(UploadState::Pending), _) => {}
+        // It was applied under this very claim, and the answer was lost.
+        (Some(UploadState::Applied), None) => return Ok(ApplyOutcome::Applied),
+        (Some(UploadState::Applied), Some(OUT_OF_DATE)) => return Ok(ApplyOutcome::OutOfDate),
+        (Some(UploadState::Applied), Some(_)) => return Ok(ApplyOutcome::NoRun),
+        _ => return Ok(ApplyOutcome::NotYours),
     }
     let Some(run) = find(transaction, upload, update).await? else {
         let correlation_id = update.correlation_id;
@@ -111,10 +119,12 @@ async fn update_run(
 ) -> Result<RunRow, Fault> {
     const UPDATE: &str = "
         UPDATE runs SET status = $2::text::runs_status, events = $3, updated_at = $4 WHERE id = $1";
-    // A run of our workers that became final by an upload is not started any more.
-    const NOT_STARTED: &str = "
-        UPDATE run_work SET state = 3, inputs = NULL, sealed_secrets = NULL
-        WHERE run_id = $1 AND state < 2";
+    // A run of our workers that became final by an upload is not started any more; where it was
+    // started, its worker is asked to end it. Inputs and secrets are gone either way.
+    const END_WORK: &str = "
+        UPDATE run_work SET cancel_requested = (state = 2), inputs = NULL, sealed_secrets = NULL,
+                            state = CASE state WHEN 2 THEN 2 ELSE 3 END
+        WHERE run_id = $1 AND state < 3";
     let Some(status) = after(run.status, update.status) else {
         return Ok(run);
     };
@@ -129,7 +139,7 @@ async fn update_run(
         note(transaction, &[Problem { run_id: run.id, code, details }]).await?;
     }
     if run.status.is_final() {
-        execute(transaction, NOT_STARTED, &[&run.id]).await?;
+        execute(transaction, END_WORK, &[&run.id]).await?;
     }
     changes.run(EventType::Update, &run);
     Ok(run)
@@ -154,11 +164,12 @@ async fn update_hosts(
     let known: BTreeMap<String, RunHostRow> =
         known.into_iter().map(|host| (host.host.clone(), host)).collect();
     let mut written = Vec::new();
-    for (name, status) in &update.hosts {
-        let name = held(name);
+    let reported: BTreeMap<String, RunStatus> =
+        update.hosts.iter().map(|(name, status)| (held(name), *status)).collect();
+    for (name, status) in reported {
         // A host that appears in a run which is over is over too.
-        let over = *status == RunStatus::Running && run.status.is_final();
-        let status = if over { run.status } else { *status };
+        let over = status == RunStatus::Running && run.status.is_final();
+        let status = if over { run.status } else { status };
         match known.get(&name) {
             None => written.push((EventType::Create, appeared(run, name, status, now))),
             Some(host) if host.status == RunStatus::Running || host.status.may_become(status) => {
