@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 /// Bare loops on one database.
 #[async_trait]
-pub trait Bare: Send {
+pub(crate) trait Bare: Send {
     /// Writes the rows of these runs in one transaction, a statement per row.
     async fn dispatch(&mut self, runs: &[NewRun]) -> Result<()>;
     /// Writes one piece of output and moves the work's counters, in one transaction.

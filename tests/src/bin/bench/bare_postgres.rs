@@ -33,7 +33,7 @@ const SEED: &str = "INSERT INTO runs (id, org_id, recipient, correlation_id, url
     'epoch'::timestamptz + i * interval '1 millisecond' FROM generate_series(0, $1::bigint - 1) i";
 
 /// A connection of its own to the same database, with its statements prepared.
-pub struct Postgres {
+pub(crate) struct Postgres {
     client: Client,
     run: Statement,
     work: Statement,
@@ -47,7 +47,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// Connects as the store does.
-    pub async fn connect(url: &str) -> Result<Self> {
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         tokio::spawn(connection);
         Ok(Self {

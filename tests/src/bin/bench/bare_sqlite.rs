@@ -30,11 +30,11 @@ const SEED: &str = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM
     'remediations', 1700000000000000 + i * 1000, 1700000000000000 + i * 1000 FROM n";
 
 /// A connection of its own to the same file.
-pub struct Sqlite(Connection);
+pub(crate) struct Sqlite(Connection);
 
 impl Sqlite {
     /// Opens the file that the store has made, as durable as the store has it.
-    pub fn open(directory: &Path) -> Result<Self> {
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
         let name = dispatcher_api::store::sqlite::FILE_NAME;
         let connection = Connection::open(directory.join(name))?;
         connection.pragma_update(None, "synchronous", "FULL")?;

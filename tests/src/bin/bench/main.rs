@@ -13,7 +13,7 @@ mod rows;
 
 use anyhow::Result;
 use dispatcher_api::store::Stores;
-use dispatcher_tests::postgres::PrivatePostgres;
+use dispatcher_tests::postgres::Database;
 
 use crate::{bare::Bare, measure::Report};
 
@@ -32,10 +32,9 @@ async fn main() -> Result<()> {
     let mut bare = bare_sqlite::Sqlite::open(directory.path())?;
     measured("SQLite", &stores, &mut bare, runs).await?;
 
-    let server = PrivatePostgres::start().await?;
-    let config = server.fresh_database().await?;
-    let stores = dispatcher_api::store::postgres::PostgresStore::connect(&config).await?;
-    let mut bare = bare_postgres::Postgres::connect(&config).await?;
+    let database = Database::migrated().await?;
+    let stores = database.stores().await?;
+    let mut bare = bare_postgres::Postgres::connect(&database.url).await?;
     measured("PostgreSQL", &stores, &mut bare, runs).await
 }
 

@@ -13,14 +13,14 @@ use uuid::Uuid;
 use crate::{bare::Bare, rows};
 
 /// The figures of one database.
-pub struct Report {
+pub(crate) struct Report {
     store: String,
     lines: Vec<(String, Duration, Duration)>,
 }
 
 impl Report {
     /// Without figures.
-    pub fn new(store: &str) -> Self {
+    pub(crate) fn new(store: &str) -> Self {
         Self { store: store.to_owned(), lines: Vec::new() }
     }
 
@@ -35,7 +35,7 @@ impl Report {
     }
 
     /// Prints a table.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!("{}", self.store);
         for (what, ours, bare) in &self.lines {
             let ratio = ours.as_secs_f64() / bare.as_secs_f64();
@@ -52,7 +52,7 @@ fn median(times: &mut [Duration]) -> Result<Duration> {
 }
 
 /// Dispatches of `size` runs in one commit.
-pub async fn dispatch(
+pub(crate) async fn dispatch(
     report: &mut Report,
     stores: &Stores,
     bare: &mut dyn Bare,
@@ -77,7 +77,7 @@ pub async fn dispatch(
 }
 
 /// Appends of 100 records to one run.
-pub async fn append(
+pub(crate) async fn append(
     report: &mut Report,
     stores: &Stores,
     bare: &mut dyn Bare,
@@ -121,7 +121,7 @@ async fn started_run(stores: &Stores) -> Result<Hold> {
 }
 
 /// First pages (50 runs) of organisations, each one once, with the exact total.
-pub async fn list(
+pub(crate) async fn list(
     report: &mut Report,
     stores: &Stores,
     bare: &mut dyn Bare,

@@ -12,18 +12,18 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Records in a batch of events.
-pub const RECORDS: usize = 100;
+pub(crate) const RECORDS: usize = 100;
 /// Output of one record.
 const LINE: &str = "ok: [host-17.example.org] => (item=a package of usual length)\n";
 
 /// Now, as precise as the databases keep it.
-pub fn now() -> OffsetDateTime {
+pub(crate) fn now() -> OffsetDateTime {
     let now = OffsetDateTime::now_utc();
     now.replace_microsecond(now.microsecond()).unwrap_or(now)
 }
 
 /// A run for our workers.
-pub fn new_run(org: &str, recipient: Uuid) -> NewRun {
+pub(crate) fn new_run(org: &str, recipient: Uuid) -> NewRun {
     let labels = [("playbook", "update"), ("ring", "3")];
     NewRun {
         id: Uuid::new_v4(),
@@ -47,7 +47,7 @@ pub fn new_run(org: &str, recipient: Uuid) -> NewRun {
 }
 
 /// The payload of its event, as JSON.
-pub fn event(run: &NewRun) -> serde_json::Value {
+pub(crate) fn event(run: &NewRun) -> serde_json::Value {
     run_payload(&RunRow {
         id: run.id,
         org_id: run.org_id.clone(),
@@ -70,7 +70,7 @@ pub fn event(run: &NewRun) -> serde_json::Value {
 }
 
 /// Labels as they are stored.
-pub fn labels(labels: &BTreeMap<String, String>) -> serde_json::Value {
+pub(crate) fn labels(labels: &BTreeMap<String, String>) -> serde_json::Value {
     labels
         .iter()
         .map(|(key, value)| (key.clone(), value.clone().into()))
@@ -79,7 +79,7 @@ pub fn labels(labels: &BTreeMap<String, String>) -> serde_json::Value {
 }
 
 /// A batch of [`RECORDS`] records, starting with this one.
-pub fn batch(first_counter: u64) -> AppendBatch {
+pub(crate) fn batch(first_counter: u64) -> AppendBatch {
     let now = now();
     AppendBatch {
         first_counter,
