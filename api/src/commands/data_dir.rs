@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use uuid::Uuid;
@@ -82,7 +82,11 @@ impl DataDir {
         make: impl FnOnce() -> anyhow::Result<String>,
     ) -> anyhow::Result<SecretString> {
         match fs::read_to_string(path) {
-            Ok(text) => Ok(text.trim().into()),
+            Ok(text) => {
+                let path = path.display();
+                ensure!(!text.trim().is_empty(), "{path} is empty; remove it to get a new key");
+                Ok(text.trim().into())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let made = SecretString::from(make()?);
                 self.write(path, &format!("{}\n", made.expose_secret()))?;
@@ -145,5 +149,8 @@ mod tests {
         }
         let mode = fs::metadata(data.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
+        fs::write(data.key_file(), "\n").unwrap();
+        let error = data.api_key().unwrap_err().to_string();
+        assert!(error.contains("api-key is empty; remove it"), "{error}");
     }
 }

@@ -31,13 +31,13 @@ impl OutcomeSoFar {
         };
         match event.event.as_str() {
             PLAYBOOK_ON_STATS => {
-                let counts = |map: &Option<BTreeMap<String, u64>>, host: &str| {
-                    map.as_ref().and_then(|map| map.get(host)).copied().unwrap_or_default()
+                let counted = |map: &Option<BTreeMap<String, u64>>, host: &str| {
+                    map.as_ref().and_then(|map| map.get(host)).is_some_and(|count| *count > 0)
                 };
                 let hosts = [&data.processed, &data.failures, &data.dark];
                 let stats = self.stats.get_or_insert_default();
                 for host in hosts.into_iter().flatten().flat_map(BTreeMap::keys) {
-                    let bad = counts(&data.failures, host) + counts(&data.dark, host) > 0;
+                    let bad = counted(&data.failures, host) || counted(&data.dark, host);
                     stats.insert(host.clone(), bad);
                 }
             }
@@ -132,6 +132,12 @@ mod tests {
         assert_eq!(unreachable.run, RunStatus::Failure);
         assert_eq!(unreachable.hosts.get("a"), Some(&RunStatus::Success));
         assert_eq!(unreachable.hosts.get("b"), Some(&RunStatus::Failure));
+    }
+
+    #[test]
+    fn no_count_is_too_large() {
+        let most = [("a", u64::MAX)];
+        assert_eq!(states(&[stats(&most, &[("a", 1)], &["a"])]).run, RunStatus::Failure);
     }
 
     #[test]

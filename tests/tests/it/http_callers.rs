@@ -56,6 +56,16 @@ async fn an_identity_header_is_dropped_unless_its_peer_is_trusted() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_passes_on_beside_an_identity_does_not_matter() {
+    let basic = format!("authorization: Basic dTpw\r\n{}", identity(USER));
+    let trusting = [("IDENTITY_HEADER_FROM", "loopback")];
+    let trusting = InProcess::start_with(&trusting, |stores| stores).await.unwrap();
+    assert_eq!(ask(&trusting, &basic).await.status, 200);
+    let untrusting = InProcess::start().await.unwrap();
+    assert_eq!(ask(&untrusting, &basic).await.status, 401, "the identity was dropped");
+}
+
+#[tokio::test]
 async fn a_unix_socket_is_a_peer_of_its_own() {
     let variables = [("IDENTITY_HEADER_FROM", "unix")];
     let service = InProcess::start_with(&variables, |stores| stores).await.unwrap();

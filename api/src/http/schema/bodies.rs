@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 
 use super::{Format, Schema, Violation, text::no_nul};
 
+/// The longest name of a host, in bytes: what the databases' indexes take.
+const MAX_HOST_NAME: usize = 1024;
 /// Ansible's `-v` may be given this often.
 const MAX_VERBOSITY: u8 = 5;
 /// The most items of a dispatch or cancel request.
@@ -142,6 +144,10 @@ fn typed(inputs: &Value) -> Result<(), Violation> {
     if !inputs.is_object() {
         return Err(Violation::new("value must be an object"));
     }
+    // Told apart first: the text of the error below quotes the value, which here is a secret.
+    if inputs.get("secrets").is_some_and(|secrets| !secrets.is_object() && !secrets.is_null()) {
+        return Err(Violation::new("value must be an object").under("secrets"));
+    }
     let parsed = serde_json::from_value::<RunInputs>(inputs.clone());
     let parsed = parsed.map_err(|error| Violation::new(error.to_string()))?;
     if parsed.verbosity > MAX_VERBOSITY {
@@ -167,7 +173,8 @@ fn text_without_nul(value: &Value) -> Result<(), Violation> {
     }
 }
 
-/// Hosts are known by name within a run: each needs one, and no two may share one. What the
+/// Hosts are known by name within a run: each needs one that is not too long, and no two may share
+/// one. What the
 /// contract says about hosts behind a Satellite comes first there, so it is left to dispatch.
 fn check_hosts(item: &Value) -> Result<(), Violation> {
     let hosts = item.get("hosts").and_then(Value::as_array);
@@ -177,6 +184,10 @@ fn check_hosts(item: &Value) -> Result<(), Violation> {
         let here = |violation: Violation| violation.under(index.to_string()).under("hosts");
         let name = host.as_object().and_then(host_name);
         match name {
+            Some(name) if name.len() > MAX_HOST_NAME => {
+                let reason = format!("a host's name may take {MAX_HOST_NAME} bytes");
+                return Err(here(Violation::new(reason)));
+            }
             Some(name) if !names.insert(name) => {
                 let reason = format!("host {name:?} is named twice in this item");
                 return Err(here(Violation::new(reason)));

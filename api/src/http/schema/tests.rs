@@ -115,6 +115,10 @@ fn hosts_need_names_of_their_own() {
     let twice = json!([{ "ansible_host": "a" }, { "ansible_host": "a" }]);
     let message = dispatch(with("hosts", twice));
     assert!(message.contains("Error at \"/0/hosts/1\": host \"a\" is named twice"), "{message}");
+    let named = |length: usize| with("hosts", json!([{ "ansible_host": "é".repeat(length / 2) }]));
+    check::<Vec<DispatchItem>>(named(1024)).unwrap();
+    let message = dispatch(named(1026));
+    assert!(message.contains("Error at \"/0/hosts/0\": a host's name may take"), "{message}");
 }
 
 #[test]
@@ -131,6 +135,9 @@ fn inputs_are_checked_strictly() {
         let message = dispatch(with("inputs", inputs));
         assert!(message.contains(expected), "{message}");
     }
+    let secret = dispatch(with("inputs", json!({ "secrets": "hunter2" })));
+    assert!(secret.contains("/0/inputs/secrets\": value must be an object"), "{secret}");
+    assert!(!secret.contains("hunter2"), "{secret}");
     let good = json!({ "extra_vars": { "a": 1 }, "check": true, "secrets": { "p": "x" } });
     check::<Vec<DispatchItem>>(with("inputs", good)).unwrap();
     check::<Vec<DispatchItem>>(with("inputs", Value::Null)).unwrap();
