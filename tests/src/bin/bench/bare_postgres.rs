@@ -12,8 +12,8 @@ use crate::{bare::Bare, rows};
 const RUN: &str = "INSERT INTO runs (id, org_id, recipient, correlation_id, url, labels, status, \
     timeout, service, playbook_name, playbook_run_url, principal, response_full, created_at, \
     updated_at) VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8, $9, $10, $11, true, $12, $12)";
-const WORK: &str = "INSERT INTO run_work (run_id, recipient, org_id, created_at, expires_at) \
-    VALUES ($1, $2, $3, $4, $5)";
+const WORK: &str = "INSERT INTO run_work (run_id, recipient, org_id, created_at, expires_at, state) \
+    VALUES ($1, $2, $3, $4, $5, 0)";
 const SEQUENCE: &str = "INSERT INTO run_sequence (run_id, last) VALUES ($1, 1)";
 const EVENT: &str = "INSERT INTO outbox (run_id, run_seq, entity, entity_id, event_type, org_id, \
     service, status, payload, created_at) \
