@@ -4,7 +4,7 @@
 //! Keys are made by us (`uploads/<id>`, `playbooks/<org>/<sha256>`), never from a caller's text. An
 //! object appears whole or not at all.
 
-use std::{path::Path as FsPath, sync::Arc};
+use std::{os::unix::fs::DirBuilderExt as _, path::Path as FsPath, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
@@ -56,13 +56,13 @@ pub struct Listed {
 pub struct Objects(Arc<dyn ObjectStore>);
 
 impl Objects {
-    /// A directory as object store. Files are synced before a write is answered, since an accepted
-    /// upload must survive a power cut.
+    /// A directory as object store, nobody else's where it is made here. Files are synced before a
+    /// write is answered, since an accepted upload must survive a power cut.
     ///
     /// # Errors
     /// When the directory cannot be made or entered.
     pub fn directory(path: &FsPath) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         Ok(Self(Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true))))
     }
 
@@ -174,6 +174,16 @@ mod tests {
 
     fn pieces(sizes: &[usize]) -> impl Stream<Item = Result<Bytes, String>> + Unpin {
         stream::iter(sizes.iter().map(|size| Ok(Bytes::from(vec![7; *size]))).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_directory_made_here_is_nobody_elses() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        Objects::directory(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        Objects::directory(&path).unwrap();
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use super::source::{Source, Spec};
 const PUBLIC_URL: Spec = Spec {
     names: &["PUBLIC_URL"],
     about: "The address under which others reach the service; every absolute address starts so.",
-    allowed: "http:// or https:// with a host, without query",
+    allowed: "http:// or https:// with a host, without user or query",
     secret: false,
 };
 const WEB_CONSOLE_URL: Spec = Spec {
@@ -87,7 +87,7 @@ fn public_url(source: &mut Source, own: Option<&str>) -> String {
         source.error("PUBLIC_URL is required: the address under which others reach the service");
         return String::new();
     };
-    if !is_http(&url) || url.contains(['?', '#']) {
+    if !is_http(&url) || url.contains(['?', '#', '@']) {
         source.reject(&PUBLIC_URL, &url);
     }
     url.trim_end_matches('/').to_owned()

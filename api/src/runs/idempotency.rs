@@ -7,13 +7,11 @@ use time::{Duration, OffsetDateTime};
 use super::model::{IdempotencyKey, StoredAnswer};
 use crate::auth::principal::{Kind, OrgScope, Principal};
 
-/// How long a finished answer is replayed.
+/// How long a key is kept, finished or not. Where the process was killed while it sent to foreign
+/// hosts, the runs are kept and listed, but what became of each message is not known: the key is
+/// refused for as long as any other, since a caller that repeats itself would otherwise send twice
+/// some day. A caller who has looked at the runs may take a new key at any time.
 const KEPT_FOR: Duration = Duration::hours(24);
-/// How long a request may stay in flight. One that sends to foreign hosts is answered in a minute
-/// at most; ten times that means its process was killed. Its runs are kept and listed, but what
-/// became of each message is not known, so the key is refused until then rather than sending twice
-/// at once; afterwards the caller, who can look at the runs, may use it again.
-const IN_FLIGHT_FOR: Duration = Duration::minutes(10);
 /// The longest key, in characters.
 const MAX_KEY: usize = 255;
 
@@ -61,7 +59,7 @@ impl Repeatable {
     /// The key as it is stored while its messages are being sent.
     #[must_use]
     pub fn in_flight(&self, principal: &Principal, now: OffsetDateTime) -> IdempotencyKey {
-        self.stored(principal, now + IN_FLIGHT_FOR, None)
+        self.stored(principal, now + KEPT_FOR, None)
     }
 
     fn stored(
