@@ -28,6 +28,13 @@ const HOST_LOG_MAX: Spec = Spec {
     allowed: "1024 to 67108864",
     secret: false,
 };
+const HOST_LOG_TOTAL: Spec = Spec {
+    names: &["HOST_LOG_TOTAL"],
+    about: "The most that is written to the logs of all hosts of a run together, in bytes. Every \
+            host gets the output of the whole run, so that many hosts get less of it each.",
+    allowed: "1048576 to 1073741824",
+    secret: false,
+};
 const LOCAL_WORKER: Spec = Spec {
     names: &["LOCAL_WORKER"],
     about: "Whether this process executes runs itself, as a recipient of its own.",
@@ -104,6 +111,8 @@ pub struct ExecutionSettings {
     pub output_max: u64,
     /// The most written to each host's log, in bytes.
     pub host_log_max: usize,
+    /// The most that is written to the logs of all hosts of a run together, in bytes.
+    pub host_logs_total: usize,
 }
 
 impl Default for ExecutionSettings {
@@ -112,6 +121,7 @@ impl Default for ExecutionSettings {
             lease: Duration::from_secs(60),
             output_max: 256 * 1024 * 1024,
             host_log_max: 1024 * 1024,
+            host_logs_total: 64 * 1024 * 1024,
         }
     }
 }
@@ -125,6 +135,11 @@ impl ExecutionSettings {
             lease: Duration::from_secs(lease),
             output_max: source.within(&OUTPUT_MAX, default.output_max, 65_536..=17_179_869_184),
             host_log_max: source.within(&HOST_LOG_MAX, default.host_log_max, 1024..=67_108_864),
+            host_logs_total: source.within(
+                &HOST_LOG_TOTAL,
+                default.host_logs_total,
+                1_048_576..=1_073_741_824,
+            ),
         }
     }
 }

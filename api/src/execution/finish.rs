@@ -21,8 +21,9 @@ impl Execution {
         if next_counter > MAX_COUNTER {
             return Err(BatchError::Counter(next_counter).into());
         }
-        let host_log_cap = self.parts.settings.host_log_max;
-        let finish = Finish { next_counter, host_log_cap, now: now() };
+        let settings = &self.parts.settings;
+        let (host_log_cap, all_logs_cap) = (settings.host_log_max, settings.host_logs_total);
+        let finish = Finish { next_counter, host_log_cap, all_logs_cap, now: now() };
         crash::point("execution.finish.before");
         let outcome = self.parts.work.finish(hold, &finish).await?;
         crash::point("execution.finish.committed");

@@ -219,8 +219,19 @@ pub struct Finish {
     pub next_counter: u64,
     /// The most that is copied into each host's log (head, marker, tail), in bytes.
     pub host_log_cap: usize,
+    /// The most that is copied into the logs of all hosts together, in bytes.
+    pub all_logs_cap: usize,
     /// Now.
     pub now: OffsetDateTime,
+}
+
+impl Finish {
+    /// What each of so many hosts may get: all get the output of the whole run, so that many share
+    /// what is kept.
+    #[must_use]
+    pub fn log_cap(&self, hosts: usize) -> usize {
+        self.host_log_cap.min(self.all_logs_cap / hosts.max(1))
+    }
 }
 
 /// What a finish came to.
@@ -263,6 +274,16 @@ mod tests {
 
     fn fresh(batch: &AppendBatch, next_counter: u64, stored: u64) -> String {
         String::from_utf8(batch.fresh_output(next_counter, stored).into_owned()).unwrap()
+    }
+
+    #[test]
+    fn many_hosts_share_what_is_kept() {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let finish = Finish { next_counter: 0, host_log_cap: 10, all_logs_cap: 100, now };
+        assert_eq!(
+            [0, 1, 10, 11, 100, 101].map(|hosts| finish.log_cap(hosts)),
+            [10, 10, 10, 9, 1, 0]
+        );
     }
 
     #[test]

@@ -168,9 +168,19 @@ pub async fn late_ends_over_a_cancellation(subject: &Subject) {
     }
 }
 
-/// A long output is copied to its hosts by its two ends; the run's own log has all of it.
+/// A long output is copied to its hosts by its two ends, by what each may have and by what all may
+/// have together; the run's own log has all of it.
 pub async fn host_logs_are_capped(subject: &Subject) {
     let at = now();
+    let each = Finish { host_log_cap: 1000, ..finish(61, at) };
+    let together = Finish { host_log_cap: 4000, all_logs_cap: 2000, ..finish(61, at) };
+    for request in [each, together] {
+        long_output_is_capped(subject, &request, at).await;
+    }
+}
+
+/// Two hosts get 1000 bytes each.
+async fn long_output_is_capped(subject: &Subject, request: &Finish, at: OffsetDateTime) {
     let (run, hold) = going(subject, &["a", "b"], at).await;
     let mut whole = Vec::new();
     for first in 1..=60_u64 {
@@ -178,8 +188,7 @@ pub async fn host_logs_are_capped(subject: &Subject) {
         whole.extend_from_slice(line.as_bytes());
         append(&subject.stores, hold, &batch(first, &[&line], at)).await;
     }
-    let request = Finish { host_log_cap: 1000, ..finish(61, at) };
-    subject.stores.work.finish(hold, &request).await.unwrap();
+    subject.stores.work.finish(hold, request).await.unwrap();
     let rows = host_rows(&subject.stores, &run).await;
     let log = &rows[0].log;
     assert_eq!(*log, rows[1].log);

@@ -225,7 +225,7 @@ pub async fn finished(
 /// The end of a run with so many records.
 #[must_use]
 pub fn finish(next_counter: u64, at: OffsetDateTime) -> Finish {
-    Finish { next_counter, host_log_cap: LOG_CAP, now: at }
+    Finish { next_counter, host_log_cap: LOG_CAP, all_logs_cap: usize::MAX, now: at }
 }
 
 /// An upload just received, bound to no run.

@@ -89,7 +89,8 @@ async fn output_that_is_no_text_becomes_text_in_logs_and_stays_bytes_in_chunks()
     let output = b"a\0b\xFFc\n";
     let appended = stores.work.append(hold, &batch(0, output, &["h\0"])).await.unwrap();
     assert_eq!(appended, AppendOutcome::Applied { next_counter: 1, cancel: false });
-    let finish = Finish { next_counter: 1, host_log_cap: 1000, now: now() };
+    let finish =
+        Finish { next_counter: 1, host_log_cap: 1000, all_logs_cap: usize::MAX, now: now() };
     for moment in ["while it runs", "when it is final"] {
         let hosts = stores.runs.list_hosts(&hosts_with_logs()).await.unwrap();
         assert_eq!(hosts.rows[0].host, "h\u{FFFD}");

@@ -86,7 +86,7 @@ async fn end_hosts(
         }
         host.updated_at = finish.now;
     }
-    let log = log(transaction, work, finish.host_log_cap).await?;
+    let log = log(transaction, work, finish.log_cap(hosts.len())).await?;
     let ids: Vec<Uuid> = hosts.iter().map(|host| host.id).collect();
     let states: Vec<&str> = hosts.iter().map(|host| host.status.as_str()).collect();
     let now: OffsetDateTime = finish.now;

@@ -2,7 +2,6 @@
 
 use dispatcher_wire::RunStatus;
 use rusqlite::{Transaction, params};
-use time::OffsetDateTime;
 
 use super::{
     super::StoreResult,
@@ -42,8 +41,7 @@ pub(super) fn finish(
     if work.run.status.may_become(states.run) {
         set_status(tx, &mut work.run, states.run, finish.now)?;
     }
-    let log = logs::capped(tx, work.run.id, work.output_bytes, finish.host_log_cap)?;
-    end_hosts(tx, &work, &states, &log, finish.now)?;
+    end_hosts(tx, &work, &states, finish)?;
     close_work(tx, work.run.id)?;
     Ok(FinishOutcome::Final(work.run.status))
 }
@@ -53,10 +51,13 @@ fn end_hosts(
     tx: &Transaction<'_>,
     work: &Held,
     states: &FinalStates,
-    log: &str,
-    now: OffsetDateTime,
+    finish: &Finish,
 ) -> StoreResult<()> {
     let mut hosts = hosts_of(tx, work.run.id)?;
+    if hosts.is_empty() {
+        return Ok(());
+    }
+    let log = logs::capped(tx, work.run.id, work.output_bytes, finish.log_cap(hosts.len()))?;
     let mut update = tx.prepare_cached(
         "UPDATE run_hosts SET status = ?2, log = ?3, updated_at = ?4 WHERE id = ?1",
     )?;
@@ -65,8 +66,8 @@ fn end_hosts(
         if host.status.may_become(own) {
             host.status = own;
         }
-        host.updated_at = now;
-        update.execute(params![host.id, State(host.status), log, At(now)])?;
+        host.updated_at = finish.now;
+        update.execute(params![host.id, State(host.status), log, At(finish.now)])?;
     }
     host_events(tx, &work.run, &hosts, EventType::Update)
 }
