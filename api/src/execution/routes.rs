@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -24,7 +24,7 @@ use crate::{
     app::App,
     auth::principal::WorkerPrincipal,
     http::{
-        extract::Worker,
+        extract::{Segments, Worker},
         problem::{Problem, request_id},
     },
 };
@@ -59,7 +59,7 @@ pub async fn claim(
 pub async fn inputs(
     State(app): State<App>,
     Worker(worker): Worker,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let inputs = app.execution.inputs(hold(&worker, &id, &headers)?).await?;
@@ -70,7 +70,7 @@ pub async fn inputs(
 pub async fn append(
     State(app): State<App>,
     Worker(worker): Worker,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<AppendReply>, Refusal> {
@@ -84,7 +84,7 @@ pub async fn append(
 pub async fn finish(
     State(app): State<App>,
     Worker(worker): Worker,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<FinishReply>, Refusal> {

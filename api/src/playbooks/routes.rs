@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     app::App,
     http::{
-        extract::{OrgCaller, OrgOperator},
+        extract::{OrgCaller, OrgOperator, Segments},
         json::JsonReply,
         links,
         problem::Problem,
@@ -36,7 +36,7 @@ pub const ENTRY_HEADER: &str = "dispatcher-playbook-entry";
 pub async fn put(
     State(app): State<App>,
     OrgOperator(caller): OrgOperator,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
     uri: Uri,
     body: Body,
 ) -> Result<JsonReply<PlaybookView>, Problem> {
@@ -52,7 +52,7 @@ pub async fn put(
 pub async fn get(
     State(app): State<App>,
     caller: OrgCaller,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
 ) -> Result<JsonReply<PlaybookView>, Problem> {
     let name = checked_name(name)?;
     let (store, public_url) = (app.stores.playbooks.as_ref(), &app.settings.dispatch.public_url);
@@ -95,7 +95,7 @@ pub struct Signature {
 /// is all the authentication there is; it is checked before anything is looked up.
 pub async fn content(
     State(app): State<App>,
-    Path((org_id, sha256)): Path<(String, String)>,
+    Segments((org_id, sha256)): Segments<(String, String)>,
     signature: Result<Query<Signature>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

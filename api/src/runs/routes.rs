@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -34,7 +34,7 @@ use super::{
 use crate::{
     app::App,
     http::{
-        extract::{OrgCaller, PskJson},
+        extract::{OrgCaller, PskJson, Segments},
         json::{self, JsonReply},
         links,
         problem::{Problem, REQUEST_ID, request_id},
@@ -249,7 +249,7 @@ fn parse_uuid(text: &str, message: &str) -> Result<Uuid, Problem> {
 pub async fn show(
     State(app): State<App>,
     caller: OrgCaller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<JsonReply<RunView>, Problem> {
     let run_id = run_id(&id)?;
     let OrgCaller { org_id, services, .. } = caller;
@@ -262,7 +262,7 @@ pub async fn show(
 pub async fn log(
     State(app): State<App>,
     caller: OrgCaller,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     read_log(&app, caller, &id, None, &uri).await
@@ -272,7 +272,7 @@ pub async fn log(
 pub async fn host_log(
     State(app): State<App>,
     caller: OrgCaller,
-    Path((id, host)): Path<(String, String)>,
+    Segments((id, host)): Segments<(String, String)>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     read_log(&app, caller, &id, Some(host), &uri).await

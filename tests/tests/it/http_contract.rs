@@ -130,6 +130,17 @@ async fn bodies_have_one_limit_however_they_are_sent() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_text_names_nothing() {
+    let service = InProcess::start().await.unwrap();
+    let own = format!("authorization: {}\r\nx-dispatcher-org: {ORG}\r\n", key());
+    for path in ["runs/%ff", "runs/%ff/log", "playbooks/%ff", "playbook-content/%ff/00"] {
+        let answer = get(&service, &format!("{BASE}/{path}"), &own).await;
+        assert_eq!(answer.status, 404, "{path}: {}", answer.body);
+        assert!(answer.body.contains("\"error_code\":\"path_not_text\""), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn unknown_paths_and_methods_answer_as_their_group_does() {
     let service = InProcess::start().await.unwrap();
     let cases = [

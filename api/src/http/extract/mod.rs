@@ -2,14 +2,16 @@
 //! them cannot forget the check, because without it there is nothing to work with.
 //!
 //! [`PskJson`] for the contract's internal routes, [`OrgCaller`] and [`OrgOperator`] for everything
-//! under the public base path, [`Worker`] for the routes of workers.
+//! under the public base path, [`Worker`] for the routes of workers, [`Segments`] for paths.
 
 mod caller;
 mod psk_json;
+mod segments;
 mod worker;
 
 pub use caller::{IDENTITY_HEADER, ORG_HEADER, OrgCaller, OrgOperator};
 pub use psk_json::PskJson;
+pub use segments::Segments;
 pub use worker::Worker;
 
 use axum::http::{HeaderMap, StatusCode, header};
