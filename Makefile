@@ -12,7 +12,7 @@ deps: ## Say what is missing (Debian and Fedora names), install it where allowed
 
 run: ## Start the service, run the example playbook through it, serve until Ctrl-C.
 	@scripts/deps.sh run
-	@cargo build --quiet --release --locked -p dispatcher-api -p dispatchctl
+	@cargo build --release --locked -p dispatcher-api -p dispatchctl
 	@scripts/run.sh
 
 test: ## Every test, with its own private services.
