@@ -48,7 +48,7 @@ pub fn bytes<T: Serialize>(value: &T) -> serde_json::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// An answer whose body was made by [`bytes`], now or earlier.
+/// An answer whose body was made by [`bytes()`], now or earlier.
 #[must_use]
 pub fn from_bytes(status: StatusCode, body: Vec<u8>) -> Response {
     let json = HeaderValue::from_static("application/json");
