@@ -16,6 +16,10 @@ use crate::{
 
 /// The most runs that expire in one commit.
 const BATCH: i64 = 500;
+/// The most rows of one table that are forgotten in one commit, so that others get their turn.
+const FORGET_BATCH: i64 = 5_000;
+/// The most commits that forget in one look; what is left then waits for the next.
+const FORGET_ROUNDS: usize = 100;
 
 /// What the cleaner needs.
 #[derive(Clone)]
@@ -76,9 +80,22 @@ impl Cleaner {
         if all != Expired::default() {
             tracing::info!(runs = all.runs, hosts = all.hosts, "time is over");
         }
-        let forgotten = self.upkeep.forget(now, now - self.settings.events_keep).await?;
-        metrics::counter!("dispatcher_cleaner_forgotten_total").increment(forgotten);
+        self.forget(now).await?;
         Ok(all)
+    }
+
+    /// Forgets what is kept long enough, a bounded number of commits a look.
+    async fn forget(&self, now: OffsetDateTime) -> StoreResult<()> {
+        for _ in 0..FORGET_ROUNDS {
+            let before = now - self.settings.events_keep;
+            let forgotten = self.upkeep.forget(now, before, FORGET_BATCH).await?;
+            metrics::counter!("dispatcher_cleaner_forgotten_total").increment(forgotten);
+            if forgotten < FORGET_BATCH.unsigned_abs() {
+                return Ok(());
+            }
+        }
+        tracing::info!("more is to be forgotten than one look may; the next goes on");
+        Ok(())
     }
 }
 
@@ -91,10 +108,11 @@ mod tests {
     use super::*;
     use crate::store::StoreError;
 
-    /// Has so many runs to expire, a host each, and notes what it was asked.
+    /// Has so many runs to expire, a host each, and old rows; notes what it was asked.
     #[derive(Default)]
     struct Rows {
         runs: Mutex<u64>,
+        old: Mutex<u64>,
         fail: bool,
         calls: Mutex<Vec<(&'static str, OffsetDateTime)>>,
     }
@@ -116,9 +134,17 @@ mod tests {
             Ok(Expired { runs, hosts: runs })
         }
 
-        async fn forget(&self, _: OffsetDateTime, before: OffsetDateTime) -> StoreResult<u64> {
+        async fn forget(
+            &self,
+            _: OffsetDateTime,
+            before: OffsetDateTime,
+            limit: i64,
+        ) -> StoreResult<u64> {
             self.calls.lock().unwrap().push(("forget", before));
-            Ok(0)
+            let mut left = self.old.lock().unwrap();
+            let forgotten = left.min(limit.unsigned_abs());
+            *left -= forgotten;
+            Ok(forgotten)
         }
     }
 
@@ -135,6 +161,25 @@ mod tests {
         let before = now - CleanerSettings::default().events_keep;
         let calls = rows.calls.lock().unwrap().clone();
         assert_eq!(calls, [vec![("expire", now); 4], vec![("forget", before)]].concat());
+    }
+
+    #[tokio::test]
+    async fn one_look_forgets_until_nothing_is_left_but_not_for_ever() {
+        let batch = FORGET_BATCH.unsigned_abs();
+        let most = batch * FORGET_ROUNDS as u64;
+        for (old, looks, left) in
+            [(0, 1, 0), (batch, 2, 0), (2 * batch + 1, 3, 0), (most + 7, 100, 7)]
+        {
+            let rows = Arc::new(Rows { old: Mutex::new(old), ..Rows::default() });
+            cleaner(&rows)
+                .once(OffsetDateTime::UNIX_EPOCH + CleanerSettings::default().events_keep)
+                .await
+                .unwrap();
+            let calls = rows.calls.lock().unwrap().clone();
+            let forgets =
+                calls.iter().filter(|call| **call == ("forget", OffsetDateTime::UNIX_EPOCH));
+            assert_eq!((forgets.count(), *rows.old.lock().unwrap()), (looks, left), "of {old}");
+        }
     }
 
     #[tokio::test]

@@ -64,7 +64,9 @@ pub struct Stores {
 pub trait RunStore: Send + Sync {
     /// Creates all runs with their hosts, work or dispatch rows and events, in one commit, together
     /// with the idempotency key. With a key that is in use nothing is created. Keys that have
-    /// expired count as absent. A number of statements that does not depend on the number of runs.
+    /// expired count as absent, judged by the time the runs have. Where all the runs are there
+    /// already, an earlier try has been committed though its answer was lost: that is `Created`, and
+    /// nothing is written again.
     async fn create(
         &self,
         runs: &[NewRun],
@@ -184,7 +186,8 @@ pub trait UploadStore: Send + Sync {
     /// Applies an update and marks the upload, in one commit: locks the run, obeys
     /// [`dispatcher_wire::RunStatus::may_become`], upserts hosts (a host that is final takes
     /// nothing but a state it may become), replaces log and events, writes events. An update that is
-    /// [`RunnerUpdate::is_out_of_date`] changes nothing but the upload, which says so.
+    /// [`RunnerUpdate::is_out_of_date`] changes nothing but the upload, which says so. Where the run
+    /// is final afterwards, hosts that run and that the update does not name have its state too.
     /// Repeated under the same claim, it changes nothing and answers alike.
     async fn apply(
         &self,
@@ -249,6 +252,12 @@ pub trait UpkeepStore: Send + Sync {
     /// started is done (an expired run is never started); started work is asked to end.
     async fn expire(&self, now: OffsetDateTime, limit: i64) -> StoreResult<Expired>;
 
-    /// Forgets idempotency keys that have expired and outbox rows older than `outbox_before`.
-    async fn forget(&self, now: OffsetDateTime, outbox_before: OffsetDateTime) -> StoreResult<u64>;
+    /// Forgets idempotency keys that have expired and outbox rows older than `outbox_before`, at
+    /// most `limit` of each; how many rows went. Fewer than `limit`: nothing is left.
+    async fn forget(
+        &self,
+        now: OffsetDateTime,
+        outbox_before: OffsetDateTime,
+        limit: i64,
+    ) -> StoreResult<u64>;
 }

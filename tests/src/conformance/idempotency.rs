@@ -1,6 +1,6 @@
 //! Requests that are repeated: created once, answered alike.
 
-use dispatcher_api::runs::model::{CreateOutcome, IdempotencyKey, StoredAnswer};
+use dispatcher_api::runs::model::{CreateOutcome, IdempotencyKey, NewRun, StoredAnswer};
 use time::Duration;
 
 use super::{
@@ -100,6 +100,30 @@ pub async fn failures_take_no_key(subject: &Subject) {
     subject.stores.runs.create(&[twice.clone(), twice], Some(&key)).await.unwrap_err();
     assert_eq!(outcome(subject, &org, &key).await, CreateOutcome::Created);
     assert_eq!(listed(&subject.stores, &all_runs(&org)).await.len(), 1);
+}
+
+/// The very same request again under its key is a repetition; the same runs under another key are
+/// there already, and that key stays free.
+pub async fn the_same_runs_again(subject: &Subject) {
+    let (org, run) = (org(), [run(&org())]);
+    let (first, other) = (key(&org), IdempotencyKey { key: "other".to_owned(), ..key(&org) });
+    let create = async |key| subject.stores.runs.create(&run, Some(key)).await.unwrap();
+    assert_eq!(create(&first).await, CreateOutcome::Created);
+    assert_eq!(create(&first).await, CreateOutcome::InFlight);
+    assert_eq!(create(&other).await, CreateOutcome::Created);
+    assert_eq!(create(&other).await, CreateOutcome::Created);
+    assert_eq!(subject.told(run[0].id).await, ["run create running"]);
+}
+
+/// Keys expire by the clock that the runs have.
+pub async fn expiry_by_the_time_of_the_runs(subject: &Subject) {
+    let (org, first) = (org(), key(&org()));
+    let at = |after: Duration| NewRun { created_at: first.expires_at + after, ..run(&org) };
+    let create = async |run| subject.stores.runs.create(&[run], Some(&first)).await.unwrap();
+    let moment = Duration::microseconds(1);
+    assert_eq!(create(at(-moment)).await, CreateOutcome::Created);
+    assert_eq!(create(at(-moment)).await, CreateOutcome::InFlight);
+    assert_eq!(create(at(Duration::ZERO)).await, CreateOutcome::Created);
 }
 
 /// Many at once with one key: created exactly once.

@@ -208,3 +208,26 @@ pub async fn creation_is_told_once(subject: &Subject) {
         assert_eq!(row.payload, dispatcher_api::events::model::run_host_payload(&host));
     }
 }
+
+/// A request tried again, since the answer to its commit was lost: created, and told once. With
+/// another id among them it is none, and nothing of it is there.
+pub async fn a_batch_created_twice_is_there_once(subject: &Subject) {
+    let org = org();
+    let mut batch = [run(&org), foreign_run(&org), run(&org)];
+    batch.iter_mut().for_each(|run| run.hosts = hosts(&["a", "b"]));
+    create(&subject.stores, &batch).await;
+    let told = ["run create running", "run_host create running", "run_host create running"];
+    for again in [&batch[..], &batch[..1], &batch[1..]] {
+        create(&subject.stores, again).await;
+        assert_eq!(subject.told(batch[0].id).await, told);
+        assert_eq!(subject.told(batch[1].id).await, [""; 0], "it is still to be sent");
+        assert_eq!(listed(&subject.stores, &all_runs(&org)).await.len(), 3);
+        assert_eq!(subject.stores.runs.list_hosts(&all_hosts(&org)).await.unwrap().total, 6);
+    }
+    let [first, _, third] = batch;
+    for mixed in [[first.clone(), run(&org)], [run(&org), third], [first.clone(), first]] {
+        let error = subject.stores.runs.create(&mixed, None).await.unwrap_err();
+        assert!(matches!(error, StoreError::Failed(_)), "{error}");
+        assert_eq!(listed(&subject.stores, &all_runs(&org)).await.len(), 3);
+    }
+}

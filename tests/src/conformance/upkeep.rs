@@ -183,15 +183,37 @@ pub async fn forgetting(subject: &Subject) {
     subject.stores.runs.create(&[], Some(&short)).await.unwrap();
     subject.stores.runs.create(std::slice::from_ref(&run), Some(&long)).await.unwrap();
     let hour = Duration::hours(1);
-    assert_eq!(subject.stores.upkeep.forget(at, at - hour).await.unwrap(), 0);
-    assert_eq!(subject.stores.upkeep.forget(at + hour, at - hour).await.unwrap(), 1);
+    assert_eq!(subject.stores.upkeep.forget(at, at - hour, 9).await.unwrap(), 0);
+    assert_eq!(subject.stores.upkeep.forget(at + hour, at - hour, 9).await.unwrap(), 1);
     let again = subject.stores.runs.create(&[], Some(&short)).await.unwrap();
     assert_eq!(again, CreateOutcome::Created);
     let again = subject.stores.runs.create(&[], Some(&long)).await.unwrap();
     assert_eq!(again, CreateOutcome::InFlight);
-    assert_eq!(subject.stores.upkeep.forget(at, at + hour).await.unwrap(), 1);
+    assert_eq!(subject.stores.upkeep.forget(at, at + hour, 9).await.unwrap(), 1);
     assert_eq!(subject.probe.outbox(run.id).await.len(), 0);
     assert_eq!(status(&subject.stores, &run).await, RunStatus::Running);
+}
+
+/// So many rows of a kind a call, the rest with the next calls; fewer than asked for at the end.
+pub async fn forgetting_is_limited_per_call(subject: &Subject) {
+    let (org, at) = (org(), now());
+    for number in 0..5 {
+        let key = IdempotencyKey {
+            principal: "p".to_owned(),
+            org_id: org.clone(),
+            key: number.to_string(),
+            body_hash: [0; 32],
+            expires_at: at + Duration::hours(1),
+            answer: None,
+        };
+        subject.stores.runs.create(&[run(&org)], Some(&key)).await.unwrap();
+    }
+    let later = at + Duration::hours(2);
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        counts.push(subject.stores.upkeep.forget(later, later, 2).await.unwrap());
+    }
+    assert_eq!(counts, [4, 4, 2, 0]);
 }
 
 /// The database answers.

@@ -188,6 +188,42 @@ pub async fn a_run_of_a_worker_can_be_ended(subject: &Subject) {
     assert_eq!(bell.cancel, [going.id]);
 }
 
+/// A first upload without hosts makes `localhost`; the upload that ends the run names others.
+/// Whoever runs then ends with the run, is told so once, and keeps its log; whoever is final stays.
+pub async fn hosts_that_the_end_does_not_name(subject: &Subject) {
+    let (org, at) = (org(), now());
+    for end in [RunStatus::Success, RunStatus::Failure] {
+        let mut run = foreign_run(&org);
+        run.hosts = hosts(&["a", "silent"]);
+        create(&subject.stores, std::slice::from_ref(&run)).await;
+        let running = RunStatus::Running;
+        apply(subject, &org, &update(&run, running, &["localhost"], "early"), at).await;
+        let mut broken = update(&run, running, &["broken"], "middle");
+        broken.hosts[0].1 = RunStatus::Failure;
+        apply(subject, &org, &broken, at).await;
+        let later = at + Duration::seconds(1);
+        let last = update(&run, end, &["a", "late"], "all");
+        apply(subject, &org, &last, later).await;
+        let rows = host_rows(&subject.stores, &run).await;
+        let seen: Vec<_> = rows.iter().map(|row| (&*row.host, row.status, &*row.log)).collect();
+        let expected = [
+            ("a", end, "all"),
+            ("broken", RunStatus::Failure, "middle"),
+            ("late", end, "all"),
+            ("localhost", end, "early"),
+            ("silent", end, ""),
+        ];
+        assert_eq!(seen, expected);
+        let ended = rows.iter().filter(|row| row.host != "broken");
+        assert!(ended.clone().all(|row| row.updated_at == later), "{rows:?}");
+        let told = subject.told(run.id).await;
+        let updates = format!("run_host update {end}");
+        assert_eq!(told.iter().filter(|told| **told == updates).count(), 3, "{told:?}");
+        apply(subject, &org, &last, later).await;
+        assert_eq!(subject.told(run.id).await, told);
+    }
+}
+
 /// Uploads hold everything so far: one with fewer events than were applied changes nothing, unless
 /// it says how the run has ended.
 pub async fn overtaken(subject: &Subject) {

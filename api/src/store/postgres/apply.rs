@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    cancel::{Problem, note},
+    cancel::{Problem, end_hosts, note},
     connection::{one, run as execute},
     fault::Fault,
     outbox::{self, Changes},
@@ -58,7 +58,14 @@ pub(super) async fn apply(
     let mut changes = Changes::default();
     let run = update_run(transaction, run, update, now, &mut changes).await?;
     update_hosts(transaction, &run, update, now, &mut changes).await?;
-    changes.write(transaction).await?;
+    if run.status.is_final() {
+        // Whoever the last report does not name, such as the `localhost` of a report without hosts,
+        // has nobody left who would report on it.
+        let status = run.status;
+        end_hosts(transaction, &[run], status, now, changes).await?;
+    } else {
+        changes.write(transaction).await?;
+    }
     mark(transaction, upload, None).await?;
     Ok(ApplyOutcome::Applied)
 }

@@ -19,9 +19,6 @@ use crate::{
     store::{Expired, StoreResult, UpkeepStore},
 };
 
-/// The most rows of one table that one call forgets; the cleaner calls again.
-const MOST_FORGOTTEN: i64 = 10_000;
-
 #[async_trait]
 impl UpkeepStore for PostgresStore {
     async fn ping(&self) -> StoreResult<()> {
@@ -39,7 +36,12 @@ impl UpkeepStore for PostgresStore {
         .await
     }
 
-    async fn forget(&self, now: OffsetDateTime, outbox_before: OffsetDateTime) -> StoreResult<u64> {
+    async fn forget(
+        &self,
+        now: OffsetDateTime,
+        outbox_before: OffsetDateTime,
+        limit: i64,
+    ) -> StoreResult<u64> {
         const FORGET: &str = "
             DELETE FROM idempotency WHERE (principal, org_id, key) IN
                 (SELECT principal, org_id, key FROM idempotency WHERE expires_at <= $1
@@ -47,8 +49,8 @@ impl UpkeepStore for PostgresStore {
         self.retrying(|| async {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
-            let keys = execute(&transaction, FORGET, &[&now, &MOST_FORGOTTEN]).await?;
-            let events = outbox::forget(&transaction, outbox_before, MOST_FORGOTTEN).await?;
+            let keys = execute(&transaction, FORGET, &[&now, &limit]).await?;
+            let events = outbox::forget(&transaction, outbox_before, limit).await?;
             committed(
                 transaction,
                 Points("store.forget.commit", "store.forget.committed"),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     super::StoreResult,
-    changes::{end_work, hosts_of, set_error, take_as_sent},
+    changes::{end_running_hosts, end_work, hosts_of, set_error, take_as_sent},
     encode::{At, RUN, State, first, run, to_json, without_nul},
     outbox::{host_events, run_event},
     uploads::{close, held},
@@ -57,6 +57,11 @@ pub(super) fn apply(
     }
     update_run(tx, &mut run, update, now)?;
     update_hosts(tx, &run, update, now)?;
+    if run.status.is_final() {
+        // Whoever the last report does not name, such as the `localhost` of a report without hosts,
+        // has nobody left who would report on it.
+        end_running_hosts(tx, &run, run.status, now)?;
+    }
     close(tx, upload, UploadState::Applied, None)?;
     Ok(ApplyOutcome::Applied)
 }

@@ -1,6 +1,10 @@
 //! Creating runs: everything of a request in one commit, under its idempotency key.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension, Transaction, params};
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{
     super::StoreResult,
@@ -21,10 +25,16 @@ pub(super) fn create(
     runs: &[NewRun],
     key: Option<&IdempotencyKey>,
 ) -> StoreResult<CreateOutcome> {
+    // Expiry of keys is judged by the same clock as everything else in the request.
+    let now = runs.first().map_or_else(OffsetDateTime::now_utc, |run| run.created_at);
+    let used = key.map(|key| look_up(tx, key, now)).transpose()?.flatten();
+    if let Some(used) = used {
+        return Ok(used);
+    }
+    if created_before(tx, runs)? {
+        return Ok(CreateOutcome::Created);
+    }
     if let Some(key) = key {
-        if let Some(used) = look_up(tx, key)? {
-            return Ok(used);
-        }
         reserve(tx, key)?;
     }
     for new in runs {
@@ -39,13 +49,31 @@ pub(super) fn create(
     Ok(CreateOutcome::Created)
 }
 
-fn look_up(tx: &Transaction<'_>, key: &IdempotencyKey) -> StoreResult<Option<CreateOutcome>> {
+/// All of the runs are there where the commit of an earlier try has come through after all. New
+/// runs cost one look-up, of the first.
+fn created_before(tx: &Transaction<'_>, runs: &[NewRun]) -> StoreResult<bool> {
+    let mut statement = tx.prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?;
+    let mut ids = BTreeSet::<Uuid>::new();
+    for run in runs {
+        // Ids that are given out twice in one request are refused with the rows themselves.
+        if !ids.insert(run.id) || !statement.exists([run.id])? {
+            return Ok(false);
+        }
+    }
+    Ok(!runs.is_empty())
+}
+
+fn look_up(
+    tx: &Transaction<'_>,
+    key: &IdempotencyKey,
+    now: OffsetDateTime,
+) -> StoreResult<Option<CreateOutcome>> {
     let mut statement = tx.prepare_cached(
         "SELECT body_hash, status, body FROM idempotency
          WHERE principal = ?1 AND org_id = ?2 AND key = ?3 AND expires_at > ?4",
     )?;
     let found = statement
-        .query_row(params![key.principal, key.org_id, key.key, At::now()], |row| {
+        .query_row(params![key.principal, key.org_id, key.key, At(now)], |row| {
             Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, row.get(2)?))
         })
         .optional()?;

@@ -16,9 +16,6 @@ use super::{
 };
 use crate::runs::model::RunRow;
 
-/// How many rows one transaction of [`UpkeepStore::forget`] deletes, so that others get their turn.
-const FORGET_AT_ONCE: usize = 5_000;
-
 #[async_trait]
 impl UpkeepStore for Store {
     async fn ping(&self) -> StoreResult<()> {
@@ -38,29 +35,23 @@ impl UpkeepStore for Store {
         self.db.write(points, move |tx| expire(tx, &due, now)).await
     }
 
-    async fn forget(&self, now: OffsetDateTime, outbox_before: OffsetDateTime) -> StoreResult<u64> {
+    async fn forget(
+        &self,
+        now: OffsetDateTime,
+        outbox_before: OffsetDateTime,
+        limit: i64,
+    ) -> StoreResult<u64> {
         let keys = "DELETE FROM idempotency WHERE rowid IN
                         (SELECT rowid FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
         let events = "DELETE FROM outbox WHERE id IN
                           (SELECT id FROM outbox WHERE created_at < ?1 LIMIT ?2)";
-        Ok(self.forget_all(keys, now).await? + self.forget_all(events, outbox_before).await?)
-    }
-}
-
-impl Store {
-    async fn forget_all(&self, sql: &'static str, before: OffsetDateTime) -> StoreResult<u64> {
-        let mut forgotten = 0;
-        loop {
-            let points = Points("store.forget.commit", "store.forget.committed");
-            let delete = move |tx: &Transaction<'_>| {
-                Ok(tx.prepare_cached(sql)?.execute(params![At(before), FORGET_AT_ONCE])?)
-            };
-            let deleted = self.db.write(points, delete).await?;
-            forgotten += deleted as u64;
-            if deleted < FORGET_AT_ONCE {
-                return Ok(forgotten);
-            }
-        }
+        let points = Points("store.forget.commit", "store.forget.committed");
+        let forget = move |tx: &Transaction<'_>| {
+            let keys = tx.prepare_cached(keys)?.execute(params![At(now), limit])?;
+            let events = tx.prepare_cached(events)?.execute(params![At(outbox_before), limit])?;
+            Ok((keys + events) as u64)
+        };
+        self.db.write(points, forget).await
     }
 }
 

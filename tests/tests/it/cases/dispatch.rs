@@ -27,6 +27,11 @@ async fn runs_a_batch_is_created_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn runs_a_batch_created_twice_is_there_once() {
+    runs::a_batch_created_twice_is_there_once(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runs_organisations_are_apart() {
     runs::organisations_are_apart(&subject().await).await;
 }
@@ -134,6 +139,16 @@ async fn idempotency_answered_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idempotency_other_bodies_and_other_owners() {
     idempotency::other_bodies_and_other_owners(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idempotency_the_same_runs_again() {
+    idempotency::the_same_runs_again(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idempotency_expiry_by_the_time_of_the_runs() {
+    idempotency::expiry_by_the_time_of_the_runs(&subject().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

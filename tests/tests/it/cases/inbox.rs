@@ -70,6 +70,11 @@ async fn uploads_a_run_of_a_worker_can_be_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn uploads_hosts_that_the_end_does_not_name() {
+    uploads::hosts_that_the_end_does_not_name(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn uploads_overtaken() {
     uploads::overtaken(&subject().await).await;
 }
@@ -112,6 +117,11 @@ async fn upkeep_many_cleaners_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn upkeep_forgetting() {
     upkeep::forgetting(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_forgetting_is_limited_per_call() {
+    upkeep::forgetting_is_limited_per_call(&subject().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
