@@ -24,8 +24,11 @@ pub(crate) const ENTRY_HEADER: &str = "dispatcher-playbook-entry";
 const DEFAULT_ENTRY: &str = "site.yml";
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How often a fetch is begun again where the server is away for the moment.
+/// How often a fetch is begun where the server says that it is away for the moment.
 const ATTEMPTS: u32 = 6;
+/// How often it is begun where nobody answers at all, which takes a second or so: long enough for a
+/// server that restarts, and a wrong address is said soon.
+const ATTEMPTS_TO_CONNECT: u32 = 4;
 
 /// Why there is no playbook, for people.
 #[derive(Debug)]
@@ -85,6 +88,8 @@ struct Fetched {
 }
 
 enum Trouble {
+    /// Nobody answers.
+    Unreachable(String),
     /// The server is away, or says that it is: another attempt may help.
     Passing(String),
     /// No other attempt helps.
@@ -98,16 +103,20 @@ async fn with_patience(
 ) -> Result<Fetched, String> {
     let client = client(url, limits)?;
     let mut backoff = Backoff::default();
-    let mut last = String::new();
-    for _ in 0..ATTEMPTS {
-        match attempt(&client, url, &private.download(), limits.bytes).await {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let (most, why) = match attempt(&client, url, &private.download(), limits.bytes).await {
             Ok(fetched) => return Ok(fetched),
             Err(Trouble::Lasting(why)) => return Err(why),
-            Err(Trouble::Passing(why)) => last = why,
+            Err(Trouble::Passing(why)) => (ATTEMPTS, why),
+            Err(Trouble::Unreachable(why)) => (ATTEMPTS_TO_CONNECT, why),
+        };
+        if attempts >= most {
+            return Err(why);
         }
         backoff.pause().await;
     }
-    Err(last)
 }
 
 fn client(url: &Url, limits: &FetchLimits) -> Result<Client, String> {
@@ -134,9 +143,15 @@ async fn attempt(client: &Client, url: &Url, to: &Path, most: u64) -> Result<Fet
     let sent = client.get(url.clone()).send().await;
     let response = sent.map_err(|error| {
         let error = error.without_url();
+        let why = causes(&error);
         // A redirect that is not allowed stays so.
-        let lasting = error.is_redirect() || error.is_builder();
-        (if lasting { Trouble::Lasting } else { Trouble::Passing })(causes(&error))
+        if error.is_redirect() || error.is_builder() {
+            Trouble::Lasting(why)
+        } else if error.is_connect() {
+            Trouble::Unreachable(why)
+        } else {
+            Trouble::Passing(why)
+        }
     })?;
     let status = response.status();
     if matches!(

@@ -1,5 +1,7 @@
 //! Where playbooks come from, and what is refused; ansible-runner is played.
 
+use std::time::{Duration, Instant};
+
 use crate::player::{Player, STATS};
 
 /// A runner that shows what it was given.
@@ -66,7 +68,7 @@ async fn what_cannot_be_fetched_is_said_without_signatures() {
     let long = player.web.answers("/long", &[("200 OK", "", &[b'x'; 5000])]);
     assert!(failure(&mut player, &long).await.contains("longer than 4096 bytes"));
     let zip = player.web.answers("/zip", &[("200 OK", "", b"\x1f\x8b\x08\0")]);
-    assert!(failure(&mut player, &zip).await.contains("gzip"));
+    assert!(failure(&mut player, &zip).await.contains("no readable tar"));
     let headers = "Dispatcher-Playbook-Entry: ../../etc/passwd\r\n";
     let evil = player.web.answers("/evil", &[("200 OK", headers, &bundle(&[("site.yml", "[]")]))]);
     assert!(failure(&mut player, &evil).await.contains("has no playbook"));
@@ -85,4 +87,17 @@ async fn what_cannot_be_fetched_is_said_without_signatures() {
     assert!(failure(&mut player, &circle).await.contains("more than 3 redirects"));
     assert_eq!(player.web.count("/circle"), 4);
     player.nothing_on_disk().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_where_nobody_answers_is_said_soon() {
+    let mut player = Player::with_runner(&shows()).await;
+    player.start();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let begun = Instant::now();
+    let told = failure(&mut player, &format!("http://{free}/a.yml")).await;
+    assert!(told.contains(&format!("from http://{free}/a.yml: ")), "{told}");
+    assert!(told.contains("refused"), "{told}");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
 }
