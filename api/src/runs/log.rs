@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::model::LogSlice;
 use crate::{
     bus::{Listener, Topic, Wakeups},
+    execution::model::WorkState,
     store::{RunStore, StoreResult},
 };
 
@@ -77,8 +78,15 @@ impl LogReader {
         }
         let status = detail.run.status_at(OffsetDateTime::now_utc());
         let listener = self.wakeups.listen(Topic::Run(request.run_id));
-        let reading =
-            Reading { at: request.from, first: None, ended: false, request, reader: self };
+        let expires_at = detail.run.expires_at();
+        let reading = Reading {
+            at: request.from,
+            first: None,
+            ended: false,
+            expires_at,
+            request,
+            reader: self,
+        };
         let Some(first) = reading.read().await? else { return Ok(Opened::NoHost) };
         let reading = Reading { first: Some((listener, first)), ..reading };
         Ok(Opened::Output(status, stream::try_unfold(reading, Reading::next)))
@@ -93,6 +101,8 @@ struct Reading {
     /// What was read before the stream began, with the listener taken before that.
     first: Option<(Listener, LogSlice)>,
     ended: bool,
+    /// When the run's time is over.
+    expires_at: OffsetDateTime,
 }
 
 impl Reading {
@@ -119,11 +129,23 @@ impl Reading {
                 self.at += slice.bytes.len() as u64;
                 return Ok(Some((slice.bytes.into(), self)));
             }
-            if self.ended || !self.request.follow || !self.wait(listener).await {
+            let done = self.ended || !self.request.follow || self.is_over().await?;
+            if done || !self.wait(listener).await {
                 return Ok(None);
             }
         }
         Ok(None)
+    }
+
+    /// Whether the run's time is over and nobody is at it, so that nothing more is to come, although
+    /// the cleaner has not been there yet. What our worker has begun it also ends.
+    async fn is_over(&self) -> StoreResult<bool> {
+        if OffsetDateTime::now_utc() < self.expires_at {
+            return Ok(false);
+        }
+        let found = self.reader.runs.get(&self.request.org_id, self.request.run_id).await?;
+        let work = found.and_then(|detail| detail.work);
+        Ok(work.is_none_or(|work| work.state != WorkState::Started))
     }
 
     /// Waits for more; `false`: the service ends.

@@ -165,6 +165,60 @@ async fn a_follower_of_a_run_that_is_canceled_while_it_waits_ends() {
 }
 
 #[tokio::test]
+async fn followers_of_runs_that_nobody_is_at_end_with_their_time() {
+    // Nothing cleans up here: what is stored stays `running`.
+    let connector = std::sync::Arc::new(MockConnector);
+    let service = InProcess::start_connected(&[], connector).await.unwrap();
+    let foreign = NewRun {
+        timeout: 1,
+        route: NewRoute::CloudConnector,
+        hosts: vec![NewRunHost {
+            id: Uuid::new_v4(),
+            host: "h".to_owned(),
+            inventory_id: None,
+            subscription_manager_id: None,
+        }],
+        ..new_run(Uuid::new_v4())
+    };
+    let foreign = service.create(foreign).await.unwrap();
+    rows::change(&service.database(), "UPDATE run_hosts SET log = 'so far'").unwrap();
+    let waiting = NewRun { timeout: 1, ..new_run(Uuid::new_v4()) };
+    let waiting = service.create(waiting).await.unwrap();
+    for (id, printed) in [(foreign, &["so far"][..]), (waiting, &[])] {
+        let created = Instant::now();
+        let mut following = get(&service, &format!("{id}/log?follow=true")).await;
+        for expected in printed {
+            assert_eq!(piece(&mut following).await.unwrap(), *expected);
+        }
+        assert_eq!(piece(&mut following).await, None);
+        assert!(created.elapsed() < Duration::from_secs(8), "that long after its time");
+        let run: Value = get(&service, &id.to_string()).await.json().await.unwrap();
+        assert_eq!(run["status"], "timeout");
+    }
+}
+
+#[tokio::test]
+async fn a_follower_of_a_run_that_its_worker_ends_late_gets_everything() {
+    let service = InProcess::start().await.unwrap();
+    let worker = service.worker().await.unwrap();
+    service.create(NewRun { timeout: 1, ..new_run(worker.recipient) }).await.unwrap();
+    let run = worker.claimed().await.unwrap();
+    worker.append(&run, 0, &[worker::start(&run)]).await.unwrap();
+    let mut following = get(&service, &format!("{}/log?follow=true", run.run_id)).await;
+    let mut counter = 1;
+    // Until the answer says that the time is over.
+    while !worker.append(&run, counter, &[worker::printed("a", "on")]).await.unwrap().cancel {
+        counter += 1;
+        assert_eq!(piece(&mut following).await.unwrap(), "on\n");
+    }
+    assert_eq!(piece(&mut following).await.unwrap(), "on\n");
+    worker.append(&run, counter + 1, &[worker::printed("a", "late")]).await.unwrap();
+    assert_eq!(piece(&mut following).await.unwrap(), "late\n");
+    worker.finish(&run, counter + 2).await.unwrap();
+    assert_eq!(piece(&mut following).await, None);
+}
+
+#[tokio::test]
 async fn a_follower_ends_with_the_service() {
     let service = InProcess::start().await.unwrap();
     let (worker, run) = started(&service).await;
