@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{principal::OrgScope, psk::PskTable},
+    auth::{known_workers::KnownWorkers, principal::OrgScope, psk::PskTable},
     bus::Wakeups,
     config::{
         Settings,
@@ -41,6 +41,8 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The keys of services.
     pub services: Arc<PskTable>,
+    /// Workers that called a moment ago.
+    pub known_workers: Arc<KnownWorkers>,
     /// Where the process is in its life.
     pub lifecycle: Arc<Lifecycle>,
     /// Ids of requests.
@@ -98,6 +100,7 @@ impl App {
             connector: connector(&settings),
             settings: Arc::new(settings),
             services: Arc::new(services),
+            known_workers: Arc::default(),
             lifecycle: Arc::default(),
             request_ids: Arc::default(),
             shutdown,

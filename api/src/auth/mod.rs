@@ -1,6 +1,7 @@
 //! Who calls, and what they may do: principals, ways in, permissions.
 
 pub mod identity;
+pub mod known_workers;
 pub mod principal;
 pub mod psk;
 pub mod worker_key;

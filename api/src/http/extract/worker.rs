@@ -1,5 +1,7 @@
 //! A worker that calls with its own key, which is bound to its recipient.
 
+use std::time::Instant;
+
 use axum::{
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
@@ -25,13 +27,18 @@ impl FromRequestParts<App> for Worker {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let header = authorization(&parts.headers).unwrap_or_default();
         let (recipient, key) = worker_key::presented(header).ok_or_else(missing)?;
+        let at = Instant::now();
+        if let Some(worker) = app.known_workers.recognised(recipient, key, &app.keyring, at) {
+            return Ok(Self(worker));
+        }
         let found = app.stores.recipients.find(&[recipient]).await?.remove(&recipient);
         let stored = found.as_ref().and_then(|recipient| recipient.key_digest.as_deref());
         if !worker_key::matches(&app.keyring, key, stored) {
             return Err(unknown());
         }
-        let org_id = found.map(|recipient| recipient.org_id).ok_or_else(unknown)?;
-        Ok(Self(WorkerPrincipal { recipient, org_id }))
+        let found = found.ok_or_else(unknown)?;
+        app.known_workers.remember(&found, at);
+        Ok(Self(WorkerPrincipal { recipient, org_id: found.org_id }))
     }
 }
 
