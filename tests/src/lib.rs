@@ -5,6 +5,7 @@ pub mod conformance;
 pub mod connector;
 pub mod counting;
 pub mod foreign;
+pub mod home;
 pub mod postgres;
 pub mod process;
 pub mod raw;

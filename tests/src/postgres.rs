@@ -23,9 +23,10 @@ use uuid::Uuid;
 /// Where a server keeps its socket: paths of sockets must be short, and the user `postgres` must
 /// reach them.
 const ROOT: &str = "/tmp";
-/// Fast rather than safe: what these databases hold is worth nothing after the test.
-const OPTIONS: &str = "-c listen_addresses='' -c fsync=off -c synchronous_commit=off \
-    -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB";
+/// Fast rather than safe: what these databases hold is worth nothing after the machine went down.
+/// What was committed outlives the server's own end.
+const OPTIONS: &str = "-c listen_addresses='' -c fsync=off -c full_page_writes=off \
+    -c max_connections=400 -c shared_buffers=64MB";
 /// Starts the server, waits for the end of its input (which is the end of the tests, also when they
 /// are killed), then stops the server and removes everything.
 const GUARD: &str = r#"
@@ -48,6 +49,7 @@ const GUARD: &str = r#"
 /// A running server.
 pub struct PrivatePostgres {
     directory: PathBuf,
+    programs: PathBuf,
     template: OnceCell<String>,
     _alive: ChildStdin,
 }
@@ -95,7 +97,35 @@ impl PrivatePostgres {
         }
         // The guard ends after us; nobody waits for it.
         drop(guard);
-        Ok(Self { directory, template: OnceCell::new(), _alive: alive })
+        Ok(Self { directory, programs, template: OnceCell::new(), _alive: alive })
+    }
+
+    /// Ends the server at once, as a crash does. Blocks. Only for a server of the test's own.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn crash(&self) -> Result<()> {
+        self.control(&["-m", "immediate", "stop"])
+    }
+
+    /// Starts the server again and blocks until it is ready.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart(&self) -> Result<()> {
+        let options = format!("{OPTIONS} -k {}", self.directory.display());
+        self.control(&["-l", "log", "-o", &options, "start"])
+    }
+
+    fn control(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = as_nobody_special(&self.directory)?;
+        command.arg(self.programs.join("pg_ctl")).args(["-D", "data", "-w", "-t", "120"]);
+        command.args(arguments).env("LC_ALL", "C").current_dir(&self.directory);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let status = command.status()?;
+        let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        ensure!(status.success(), "pg_ctl {arguments:?} ended with {status}:\n{log}");
+        Ok(())
     }
 
     /// A fresh, empty database.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use dispatcher_api::config::execution::{DEFAULT_LOCAL_ORG, DEFAULT_LOCAL_RECIPIENT};
 use dispatcher_wire::{
     dispatch::{RunCanceled, RunCreated},
     view::{PlaybookView, RunView},
@@ -21,7 +22,12 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Where our own routes and the public ones live.
 pub const BASE: &str = "/api/playbook-dispatcher/v1";
 
-/// A running `dispatcher-api standalone`. Killed when dropped.
+/// The secret keys of `serve` in tests.
+pub const SECRET_KEYS: &str = "test:dGhlIHNlY3JldCB0aGF0IG9ubHkgdGVzdHMgaGF2ZSwga25vd24gdG8gYWxs";
+/// The key of the service `test` of `serve`, which may act for every organisation.
+const KEY: &str = "testkey";
+
+/// A running `dispatcher-api standalone`, or `serve`. Killed when dropped.
 pub struct Service {
     child: Child,
     /// Its data directory.
@@ -66,28 +72,13 @@ impl Service {
         if announcement.exists() {
             std::fs::remove_file(&announcement)?;
         }
-        let log = directory.join("service.log");
-        let log = std::fs::File::options().create(true).append(true).open(log)?;
-        let mut child = Command::new(binary("dispatcher-api")?)
-            .args(["standalone", "--listen", &listen_address(directory)?, "--data-dir"])
-            .arg(directory)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()?;
-        let started = Instant::now();
-        let announced: Value = loop {
-            if let Ok(text) = std::fs::read(&announcement) {
-                break serde_json::from_slice(&text)?;
-            }
-            if let Some(status) = child.try_wait()? {
-                bail!("the service ended with {status}: {}", tail(directory));
-            }
-            ensure!(started.elapsed() < PATIENCE, "no start in {PATIENCE:?}: {}", tail(directory));
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        };
+        let data = directory.to_str().context("a directory with a name in UTF-8")?;
+        let listen = listen_address(directory)?;
+        let arguments = ["standalone", "--listen", &listen, "--data-dir", data];
+        let mut child = spawn(directory, &arguments, variables)?;
+        let announced = async || std::fs::read(&announcement).ok();
+        let announced = until(announced, &mut child, directory).await?;
+        let announced: Value = serde_json::from_slice(&announced)?;
         let text = |name: &str| announced.get(name).and_then(Value::as_str).unwrap_or_default();
         let key = std::fs::read_to_string(directory.join("api-key"))?.trim().to_owned();
         Ok(Self {
@@ -98,6 +89,52 @@ impl Service {
             org_id: text("org_id").to_owned(),
             key,
             client: reqwest::Client::new(),
+        })
+    }
+
+    /// Starts `serve` on a database, with a local worker; everything else it needs is in the
+    /// directory. Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time.
+    pub async fn serve(
+        directory: &Path,
+        database_url: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
+        let inside = |name: &str| directory.join(name).display().to_string();
+        let (objects, work_dir) = (inside("objects"), inside("worker"));
+        let address = listen_address(directory)?;
+        let (url, listen) = (format!("http://{address}"), format!("tcp:{address}"));
+        let own = [
+            ("DATABASE_URL", database_url),
+            ("STORE_ENGINE", "file"),
+            ("STORE_FILE_PATH", &objects),
+            ("PUBLIC_URL", &url),
+            ("LISTEN", &listen),
+            ("METRICS_PORT", "0"),
+            ("DRAIN_DELAY", "0"),
+            ("DISPATCHER_SECRET_KEYS", SECRET_KEYS),
+            ("PSK_AUTH_TEST", KEY),
+            ("LOCAL_WORKER", "true"),
+            ("LOCAL_WORK_DIR", &work_dir),
+        ];
+        let mut child = spawn(directory, &["serve"], &[&own, variables].concat())?;
+        let client = reqwest::Client::new();
+        let ready = format!("{url}/health/ready");
+        let is_ready = async || {
+            let answer = client.get(&ready).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        };
+        until(is_ready, &mut child, directory).await?;
+        Ok(Self {
+            child,
+            directory: directory.to_owned(),
+            url,
+            recipient: DEFAULT_LOCAL_RECIPIENT,
+            org_id: DEFAULT_LOCAL_ORG.to_owned(),
+            key: KEY.to_owned(),
+            client,
         })
     }
 
@@ -153,6 +190,7 @@ impl Service {
         self.client
             .request(method, format!("{}{path}", self.url))
             .header("authorization", format!("PSK {}", self.key))
+            .header("x-dispatcher-org", &self.org_id)
     }
 
     /// Stores a playbook; answers with the address to dispatch it by.
@@ -251,6 +289,34 @@ impl Service {
         let run = self.run(id).await?;
         ensure!(run.status.is_final(), "the log of run {id} ended while it is {}", run.status);
         Ok((run, log?))
+    }
+}
+
+/// The binary as a child, whose own log is in the directory.
+fn spawn(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Child> {
+    let log = directory.join("service.log");
+    let log = std::fs::File::options().create(true).append(true).open(log)?;
+    let mut command = Command::new(binary("dispatcher-api")?);
+    command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
+    Ok(command.stdout(log.try_clone()?).stderr(log).kill_on_drop(true).spawn()?)
+}
+
+/// Looks until there is something, or the service has ended.
+async fn until<T>(
+    look: impl AsyncFn() -> Option<T>,
+    child: &mut Child,
+    directory: &Path,
+) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return Ok(found);
+        }
+        if let Some(status) = child.try_wait()? {
+            bail!("the service ended with {status}: {}", tail(directory));
+        }
+        ensure!(started.elapsed() < PATIENCE, "no start in {PATIENCE:?}: {}", tail(directory));
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use dispatcher_tests::process::Service;
+use dispatcher_tests::{home::Home, process::Service};
 use dispatcher_wire::RunStatus;
 use serde_json::json;
 
@@ -49,21 +49,17 @@ fn executions(marker: &Path) -> usize {
     std::fs::read_to_string(marker).unwrap_or_default().lines().count()
 }
 
-async fn killed_at(point: &str) {
-    let directory = tempfile::tempdir().unwrap();
-    let marker = directory.path().join("marker");
-    let mut service = Service::start_with(
-        directory.path(),
-        &[("DISPATCHER_CRASH_AT", point), ("EXECUTION_LEASE", "10")],
-    )
-    .await
-    .unwrap();
+/// Lets the service die at this point of a run, starts it again and looks at what is left.
+pub(crate) async fn killed_at(home: Home, point: &str) {
+    let marker = home.path().join("marker");
+    let crashing = [("DISPATCHER_CRASH_AT", point), ("EXECUTION_LEASE", "10")];
+    let mut service = home.start_with(&crashing).await.unwrap();
     let url = service.put_playbook("count", counting_playbook(&marker)).await.unwrap();
     let item = service.item(&url, &json!({}));
     let answered = service.dispatch(&item, Some("once")).await;
     service.died().await.unwrap();
 
-    let service = Service::start(directory.path()).await.unwrap();
+    let service = home.start().await.unwrap();
     // Repeated as a client would after a cut, byte by byte.
     let id = service.dispatch(&item, Some("once")).await.unwrap();
     if let Ok(acknowledged) = answered {
@@ -88,7 +84,7 @@ async fn killed_at(point: &str) {
 /// The points are shared out among a few tests, which run side by side.
 async fn killed_at_every(part: usize, of: usize) {
     for point in POINTS.iter().skip(part).step_by(of) {
-        killed_at(point).await;
+        killed_at(Home::standalone().unwrap(), point).await;
     }
 }
 

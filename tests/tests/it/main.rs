@@ -35,6 +35,7 @@ mod runs_faults;
 mod runs_idempotency;
 mod runs_lists;
 mod runs_logs;
+mod serve_postgres;
 mod sqlite_store;
 mod uploads;
 mod uploads_order;

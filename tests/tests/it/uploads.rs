@@ -13,7 +13,8 @@ use dispatcher_api::{
 };
 use dispatcher_tests::{
     foreign::{self, JSONL, accepted, form, gzip, lines, send, stats, transcript, xz},
-    process::{BASE, PATIENCE, Service},
+    home::Home,
+    process::{BASE, PATIENCE, SECRET_KEYS},
     service::{InProcess, ORG},
 };
 use dispatcher_wire::{
@@ -379,31 +380,31 @@ async fn acknowledged_uploads_survive_a_kill_anywhere() {
         "store.apply.committed",
         "upload.applied",
     ] {
-        survives(point).await;
+        survives(&Home::standalone().unwrap(), point).await;
     }
 }
 
-async fn survives(point: &str) {
-    let directory = tempfile::tempdir().unwrap();
-    let secret = Keyring::generate().unwrap();
-    let keyring = Keyring::parse(&secret).unwrap();
-    let variables = [MOCK, ("DISPATCHER_SECRET_KEYS", &secret), ("UPLOAD_LEASE", "10")];
+/// Lets the service die at this point of an upload, starts it again and looks at what is left.
+pub(crate) async fn survives(home: &Home, point: &str) {
+    let variables = [MOCK, ("DISPATCHER_SECRET_KEYS", SECRET_KEYS), ("UPLOAD_LEASE", "10")];
     let crashing = [&variables[..], &[("DISPATCHER_CRASH_AT", point)]].concat();
-    let mut service = Service::start_with(directory.path(), &crashing).await.unwrap();
+    let mut service = home.start_with(&crashing).await.unwrap();
     let item = service.item("https://example.com/site.yml", &json!({"recipient": Uuid::new_v4()}));
     let run = service.dispatch(&item, None).await.unwrap();
     let correlation_id = service.run(run).await.unwrap().correlation_id;
+    let keyring = Keyring::parse(SECRET_KEYS).unwrap();
     let bearer = Bearer { run_id: run, org_id: service.org_id.clone() };
     let expires = OffsetDateTime::now_utc() + time::Duration::hours(1);
     let token = token::issue(&keyring, &bearer, expires);
-    let url = |service: &Service| format!("{}/api/ingress/v1/upload?token={token}", service.url);
+    // Its address is the same after a restart.
+    let url = format!("{}/api/ingress/v1/upload?token={token}", service.url);
     let archive = lines(&transcript(correlation_id, &["a"]));
-    let acknowledged = send(&url(&service), &archive).await.is_ok_and(|sent| sent.status() == 202);
+    let acknowledged = send(&url, &archive).await.is_ok_and(|sent| sent.status() == 202);
     service.died().await.unwrap();
 
-    let service = Service::start_with(directory.path(), &variables).await.unwrap();
+    let service = home.start_with(&variables).await.unwrap();
     if !acknowledged {
-        accepted(&url(&service), &archive).await.unwrap();
+        accepted(&url, &archive).await.unwrap();
     }
     let ended = async {
         while !service.run(run).await.unwrap().status.is_final() {
