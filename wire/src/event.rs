@@ -47,7 +47,8 @@ pub struct RunnerEvent {
     pub uuid: String,
     /// The executor's own count; synthetic events carry [`SYNTHETIC_COUNTER`].
     pub counter: i64,
-    /// What Ansible printed for it.
+    /// What Ansible printed for it. In [`EXECUTOR_ON_FAILED`]: what the log says of the error,
+    /// where its details repeat what the log has already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<String>,
     /// First line of the output that `stdout` covers.

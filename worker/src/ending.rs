@@ -30,6 +30,9 @@ pub(crate) enum Ending {
     Stopped(Stop),
     /// It could not be carried out: code and details.
     Failed(&'static str, String),
+    /// Its program ended before the playbook did: code, what happened, and the last that it
+    /// printed, which says why.
+    Broken(&'static str, String, String),
 }
 
 impl Ending {
@@ -49,35 +52,40 @@ impl Ending {
             }
             None => "ansible-runner was killed before the playbook ended".to_owned(),
         };
-        let tail = tail.trim();
-        let details = if tail.is_empty() { told } else { format!("{told}:\n{tail}") };
-        if code == Some(PARSER_ERROR) {
-            Self::Failed(error_code::YAML_INVALID, details)
-        } else {
-            Self::failed(details)
+        let parser = code == Some(PARSER_ERROR);
+        let code = if parser { error_code::YAML_INVALID } else { error_code::UNDEFINED };
+        match tail.trim() {
+            "" => Self::Failed(code, told),
+            tail => Self::Broken(code, told, tail.to_owned()),
         }
     }
 
     /// The last record of the run, where there is one to add.
     pub(crate) fn record(&self) -> Option<RunnerEvent> {
-        let (code, details) = match self {
+        Some(match self {
             Self::Played | Self::Stopped(Stop::Lost) => return None,
-            Self::Stopped(Stop::Canceled) => (error_code::CANCELED, "the run was canceled"),
-            Self::Stopped(Stop::TimedOut) => (error_code::TIMEOUT, "the run's time is over"),
+            Self::Stopped(Stop::Canceled) => failure(error_code::CANCELED, "the run was canceled"),
+            Self::Stopped(Stop::TimedOut) => failure(error_code::TIMEOUT, "the run's time is over"),
             Self::Stopped(Stop::WorkerStopped) => {
-                (error_code::INTERRUPTED, "the worker was stopped while the run went on")
+                failure(error_code::INTERRUPTED, "the worker was stopped while the run went on")
             }
-            Self::Failed(code, details) => (*code, details.as_str()),
-        };
-        Some(synthetic(
-            EXECUTOR_ON_FAILED,
-            EventData {
-                crc_dispatcher_error_code: Some(code.to_owned()),
-                crc_dispatcher_error_details: Some(details.replace('\0', "\u{fffd}")),
-                ..EventData::default()
+            Self::Failed(code, details) => failure(code, details),
+            // The log has the tail already.
+            Self::Broken(code, told, tail) => RunnerEvent {
+                stdout: Some(told.clone()),
+                ..failure(code, &format!("{told}:\n{tail}"))
             },
-        ))
+        })
     }
+}
+
+fn failure(code: &str, details: &str) -> RunnerEvent {
+    let data = EventData {
+        crc_dispatcher_error_code: Some(code.to_owned()),
+        crc_dispatcher_error_details: Some(details.replace('\0', "\u{fffd}")),
+        ..EventData::default()
+    };
+    synthetic(EXECUTOR_ON_FAILED, data)
 }
 
 /// The first record of a run.
@@ -118,13 +126,17 @@ mod tests {
             let data = ending.record().unwrap().event_data.unwrap();
             (data.crc_dispatcher_error_code.unwrap(), data.crc_dispatcher_error_details.unwrap())
         };
-        let (invalid, details) =
-            code(&Ending::of_exit(Some(4), false, "[ERROR]: YAML parsing failed"));
+        let broken = Ending::of_exit(Some(4), false, "[ERROR]: YAML parsing failed\n");
+        let (invalid, details) = code(&broken);
         assert_eq!(invalid, "ANSIBLE_YAML_VALIDATION_FAILED");
         assert!(
             details.ends_with("status 4 before the playbook did:\n[ERROR]: YAML parsing failed")
         );
-        assert_eq!(code(&Ending::of_exit(Some(1), false, "")).0, "UNDEFINED_ERROR");
+        let printed = "ansible-runner ended with status 4 before the playbook did";
+        assert_eq!(broken.record().unwrap().stdout.unwrap(), printed);
+        let silent = Ending::of_exit(Some(1), false, " \n");
+        assert_eq!(code(&silent).0, "UNDEFINED_ERROR");
+        assert_eq!(silent.record().unwrap().stdout, None);
         assert!(code(&Ending::of_exit(None, false, "")).1.contains("killed"));
         assert_eq!(code(&Ending::Stopped(Stop::Canceled)).0, "DISPATCHER_CANCELED");
         assert_eq!(code(&Ending::Stopped(Stop::TimedOut)).0, "DISPATCHER_TIMEOUT");

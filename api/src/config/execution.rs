@@ -22,6 +22,13 @@ const OUTPUT_MAX: Spec = Spec {
     allowed: "65536 to 17179869184",
     secret: false,
 };
+const HOSTS_MAX: Spec = Spec {
+    names: &["RUN_HOSTS_MAX"],
+    about: "The most hosts that are kept for one run; the log says so where a run names more, and \
+            the run goes on.",
+    allowed: "1 to 1000000",
+    secret: false,
+};
 const HOST_LOG_MAX: Spec = Spec {
     names: &["HOST_LOG_MAX"],
     about: "The most that is written to the log of each host of a run, in bytes (head and tail).",
@@ -109,6 +116,8 @@ pub struct ExecutionSettings {
     pub lease: Duration,
     /// The most output stored for one run, in bytes.
     pub output_max: u64,
+    /// The most hosts kept for one run.
+    pub hosts_max: u64,
     /// The most written to each host's log, in bytes.
     pub host_log_max: usize,
     /// The most that is written to the logs of all hosts of a run together, in bytes.
@@ -120,6 +129,7 @@ impl Default for ExecutionSettings {
         Self {
             lease: Duration::from_secs(60),
             output_max: 256 * 1024 * 1024,
+            hosts_max: 50_000,
             host_log_max: 1024 * 1024,
             host_logs_total: 64 * 1024 * 1024,
         }
@@ -134,6 +144,7 @@ impl ExecutionSettings {
         Self {
             lease: Duration::from_secs(lease),
             output_max: source.within(&OUTPUT_MAX, default.output_max, 65_536..=17_179_869_184),
+            hosts_max: source.within(&HOSTS_MAX, default.hosts_max, 1..=1_000_000),
             host_log_max: source.within(&HOST_LOG_MAX, default.host_log_max, 1024..=67_108_864),
             host_logs_total: source.within(
                 &HOST_LOG_TOTAL,
@@ -223,6 +234,7 @@ mod tests {
         let mut source = source(&[
             ("EXECUTION_LEASE", "5"),
             ("RUN_OUTPUT_MAX", "1"),
+            ("RUN_HOSTS_MAX", "0"),
             ("HOST_LOG_MAX", "99999999999"),
             ("LOCAL_ORG", "elevenchars"),
             ("LOCAL_RECIPIENT", "localhost"),
@@ -231,7 +243,7 @@ mod tests {
         ExecutionSettings::read(&mut source);
         LocalSettings::read(&mut source, None);
         let error = source.finish().unwrap_err();
-        assert_eq!(error.0.len(), 6, "{error}");
+        assert_eq!(error.0.len(), 7, "{error}");
         assert!(error.to_string().contains("EXECUTION_LEASE=5"), "{error}");
     }
 }

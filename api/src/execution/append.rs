@@ -9,7 +9,7 @@ use super::{
     model::{AppendBatch, AppendOutcome, Hold},
     now,
 };
-use crate::bus::Topic;
+use crate::{bus::Topic, config::execution::ExecutionSettings};
 
 impl Execution {
     /// Makes the events of an NDJSON body durable; the first has this number.
@@ -57,7 +57,8 @@ impl Execution {
 
     fn terms(&self, first_counter: u64) -> Terms {
         let now = now();
-        let output_max = self.parts.settings.output_max;
-        Terms { first_counter, now, lease_until: self.lease_until(now), output_max }
+        let lease_until = self.lease_until(now);
+        let ExecutionSettings { output_max, hosts_max, .. } = self.parts.settings;
+        Terms { first_counter, now, lease_until, output_max, hosts_max }
     }
 }

@@ -65,6 +65,8 @@ pub struct Terms {
     pub lease_until: OffsetDateTime,
     /// The most output that is stored for the run, in bytes.
     pub output_max: u64,
+    /// The most hosts that are kept for the run.
+    pub hosts_max: u64,
 }
 
 /// Makes a batch of a body with one event per line. Blank lines are skipped.
@@ -125,10 +127,10 @@ impl Builder {
         }
         check_frame(event)?;
         self.add_hosts(event)?;
-        self.add_output(event);
         if event.event == EXECUTOR_ON_FAILED {
             self.add_failure(event)?;
         } else {
+            self.add_output(event);
             self.outcome.observe(event);
         }
         self.output_ends.push(self.output.len());
@@ -159,17 +161,21 @@ impl Builder {
     }
 
     /// The contract's log rule: the details of the executor's error follow the output, after a line
-    /// end where there is any output.
+    /// end where there is any output. Two things differ from uploads: the log ends in a line end,
+    /// and where the event prints something itself, that stands for the details, which then repeat
+    /// what was printed before.
     fn add_failure(&mut self, event: &RunnerEvent) -> Result<(), String> {
         let mut data = event.event_data.clone().unwrap_or_default();
         if let Some(code) = data.crc_dispatcher_error_code.as_deref() {
             check_error_code(code)?;
         }
         let details = without_nul(data.crc_dispatcher_error_details.as_deref().unwrap_or_default());
-        if !details.is_empty() {
+        let printed = without_nul(event.stdout.as_deref().unwrap_or_default());
+        let shown = if printed.is_empty() { &details } else { &printed };
+        if !shown.is_empty() {
             self.separator_at.get_or_insert(self.output.len());
-            self.output.push('\n');
-            self.output.push_str(&details);
+            let line_end = if shown.ends_with('\n') { "" } else { "\n" };
+            self.output.extend(["\n", shown, line_end]);
         }
         let kept = details.floor_char_boundary(MAX_ERROR_DETAILS_BYTES);
         data.crc_dispatcher_error_details = details.get(..kept).map(str::to_owned);
@@ -194,6 +200,7 @@ impl Builder {
             separator_at: self.separator_at,
             output_max: terms.output_max,
             hosts: self.hosts.into_iter().collect(),
+            hosts_max: terms.hosts_max,
             outcome: self.outcome,
             lease_until: terms.lease_until,
             now: terms.now,
@@ -259,6 +266,7 @@ mod tests {
         now: OffsetDateTime::UNIX_EPOCH,
         lease_until: OffsetDateTime::UNIX_EPOCH,
         output_max: u64::MAX,
+        hosts_max: u64::MAX,
     };
 
     fn line(event: &str, stdout: &str, host: Option<&str>) -> String {
@@ -318,13 +326,19 @@ mod tests {
         };
         let start = RunnerEvent { event: "executor_on_start".to_owned(), ..RunnerEvent::default() };
         let batch = from_events(&[start, failed("too\0late")], &TERMS).unwrap();
-        assert_eq!(batch.fresh_output(0, 0), "too\u{FFFD}late".as_bytes());
-        assert_eq!(batch.fresh_output(0, 1), "\ntoo\u{FFFD}late".as_bytes());
+        assert_eq!(batch.fresh_output(0, 0), "too\u{FFFD}late\n".as_bytes());
+        assert_eq!(batch.fresh_output(0, 1), "\ntoo\u{FFFD}late\n".as_bytes());
         let error = (error_code::TIMEOUT.to_owned(), "too\u{FFFD}late".to_owned());
         assert_eq!(batch.outcome.error, Some(error));
         let long = from_events(&[failed(&"ä".repeat(MAX_ERROR_DETAILS_BYTES))], &TERMS).unwrap();
         assert_eq!(long.outcome.error.unwrap().1.len(), MAX_ERROR_DETAILS_BYTES);
-        assert_eq!(long.output.len(), 1 + 2 * MAX_ERROR_DETAILS_BYTES);
+        assert_eq!(long.output.len(), 2 + 2 * MAX_ERROR_DETAILS_BYTES);
+        let ended = from_events(&[failed("so it\nended\n")], &TERMS).unwrap();
+        assert_eq!(ended.output, b"\nso it\nended\n");
+        let printed = RunnerEvent { stdout: Some("in short".to_owned()), ..failed("at length") };
+        let printed = from_events(&[printed], &TERMS).unwrap();
+        assert_eq!(printed.output, b"\nin short\n");
+        assert_eq!(printed.outcome.error.unwrap().1, "at length");
         let silent = from_events(&[failed("")], &TERMS).unwrap();
         assert!(silent.output.is_empty() && silent.separator_at.is_none());
     }

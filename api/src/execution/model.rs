@@ -128,6 +128,8 @@ pub struct AppendBatch {
     pub output_max: u64,
     /// Hosts named by the records, sorted, distinct.
     pub hosts: Vec<String>,
+    /// The most hosts that are kept for the run; those that appear beyond it are not.
+    pub hosts_max: u64,
     /// What the records say about the outcome, to be merged into what is known.
     pub outcome: OutcomeSoFar,
     /// The new end of the lease.
@@ -168,6 +170,22 @@ impl AppendBatch {
         }
         Cow::Owned(cut_with_marker(fresh, room))
     }
+
+    /// What is stored behind the `fresh` output of this batch, where it names hosts that are not
+    /// kept and the run's log does not say so yet; `stored` bytes of output are there without it.
+    #[must_use]
+    pub fn hosts_note(&self, fresh: &[u8], stored: u64) -> Vec<u8> {
+        let line_end = if fresh.last().is_some_and(|byte| *byte != b'\n') { "\n" } else { "" };
+        let most = self.hosts_max;
+        let mut note = format!(
+            "{line_end}[dispatcher: the run has more than {most} hosts, the rest are not listed]\n"
+        );
+        // Beyond the limit nothing is stored, and that must stand in the log as well.
+        if stored <= self.output_max && stored + note.len() as u64 > self.output_max {
+            note.push_str(OUTPUT_DROPPED);
+        }
+        note.into_bytes()
+    }
 }
 
 /// At most `room` bytes, no character cut in two, and the marker on a line of its own.
@@ -191,6 +209,12 @@ pub struct OutcomeSoFar {
     /// From `executor_on_failed`: code and details.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<(String, String)>,
+    /// Whether hosts were named that are not kept, since there are too many.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_hosts: bool,
+    /// Whether one of the hosts that are not kept failed or was unreachable.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_failed: bool,
 }
 
 /// What an append came to.
@@ -266,6 +290,7 @@ mod tests {
             separator_at: None,
             output_max,
             hosts: Vec::new(),
+            hosts_max: 2,
             outcome: OutcomeSoFar::default(),
             lease_until: OffsetDateTime::UNIX_EPOCH,
             now: OffsetDateTime::UNIX_EPOCH,
@@ -303,6 +328,19 @@ mod tests {
         assert_eq!(fresh(&batch, 10, 0), format!("äö\n{OUTPUT_DROPPED}"));
         assert_eq!(fresh(&batch, 11, 5), OUTPUT_DROPPED);
         assert_eq!(fresh(&batch, 11, 6), "");
+    }
+
+    #[test]
+    fn the_note_on_hosts_is_a_line_and_keeps_the_limit_visible() {
+        let note = |fresh: &str, stored, output_max| {
+            String::from_utf8(batch(&[], output_max).hosts_note(fresh.as_bytes(), stored)).unwrap()
+        };
+        let line = "[dispatcher: the run has more than 2 hosts, the rest are not listed]\n";
+        assert_eq!(note("", 0, 1000), line);
+        assert_eq!(note("a\n", 2, 1000), line);
+        assert_eq!(note("a", 1, 1000), format!("\n{line}"));
+        assert_eq!(note("", 950, 1000), format!("{line}{OUTPUT_DROPPED}"));
+        assert_eq!(note("", 1001, 1000), line, "the log says already that output is dropped");
     }
 
     #[test]

@@ -53,11 +53,22 @@ impl OutcomeSoFar {
         }
     }
 
-    /// Merges what a later batch says into what was known.
-    pub fn merge(&mut self, later: &Self) {
+    /// Merges what a later batch says into what was known; of at most so many hosts. Of those
+    /// beyond them only whether one is bad is kept.
+    pub fn merge(&mut self, later: &Self, hosts_max: u64) {
         if let Some(later) = &later.stats {
-            self.stats.get_or_insert_default().extend(later.clone());
+            let stats = self.stats.get_or_insert_default();
+            for (host, bad) in later {
+                let room = (stats.len() as u64) < hosts_max;
+                match stats.get_mut(host) {
+                    Some(known) => *known = *bad,
+                    None if room => drop(stats.insert(host.clone(), *bad)),
+                    None => self.more_failed |= *bad,
+                }
+            }
         }
+        self.more_hosts |= later.more_hosts;
+        self.more_failed |= later.more_failed;
         if later.error.is_some() {
             self.error.clone_from(&later.error);
         }
@@ -78,7 +89,8 @@ impl OutcomeSoFar {
         let hosts: BTreeMap<String, RunStatus> =
             self.stats.iter().flatten().map(|(host, bad)| (host.clone(), of(*bad))).collect();
         let run = forced.unwrap_or_else(|| {
-            of(self.stats.is_none() || hosts.values().any(|state| *state == RunStatus::Failure))
+            let failed = hosts.values().any(|state| *state == RunStatus::Failure);
+            of(self.stats.is_none() || failed || self.more_failed)
         });
         FinalStates { run, hosts, other_hosts: run }
     }
@@ -156,6 +168,25 @@ mod tests {
             assert_eq!(states.run, status);
             assert_eq!(states.other_hosts, status);
         }
+    }
+
+    #[test]
+    fn counts_are_kept_of_so_many_hosts_and_the_others_still_decide() {
+        let of = |event: &RunnerEvent| {
+            let mut outcome = OutcomeSoFar::default();
+            outcome.observe(event);
+            outcome
+        };
+        let mut merged = of(&stats(&[], &[], &["b"]));
+        merged.merge(&of(&stats(&[], &[], &["a", "c"])), 2);
+        assert_eq!(merged.stats.as_ref().unwrap().len(), 2);
+        assert_eq!(merged.final_states().run, RunStatus::Success);
+        merged.merge(&of(&stats(&[("d", 1)], &[], &[])), 2);
+        assert_eq!(merged.stats.as_ref().unwrap().len(), 2);
+        assert_eq!(merged.final_states().run, RunStatus::Failure);
+        let mut known = of(&stats(&[("a", 1)], &[], &["b"]));
+        known.merge(&of(&stats(&[], &[], &["a"])), 2);
+        assert_eq!(known.final_states().run, RunStatus::Success, "known hosts are replaced");
     }
 
     #[test]

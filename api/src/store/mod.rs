@@ -137,7 +137,9 @@ pub trait WorkStore: Send + Sync {
 
     /// Applies a batch: locks the work, checks the hold, skips records it has, stores
     /// [`AppendBatch::fresh_output`] as one chunk, inserts unseen hosts (running, with `create`
-    /// events), merges the outcome, renews the lease. The first record moves claimed work to started. An empty batch only renews.
+    /// events) up to [`AppendBatch::hosts_max`] in all, with [`AppendBatch::hosts_note`] once where
+    /// there are more, merges the outcome, renews the lease. The first record moves claimed work to
+    /// started. An empty batch only renews.
     async fn append(&self, hold: Hold, batch: &AppendBatch) -> StoreResult<AppendOutcome>;
 
     /// Ends a run: the state follows from the merged outcome by

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{
     Subject,
     fixtures::{
-        append, batch, claimed, create, detail, finished, host_states, hosts, now, org, run,
-        started, stats,
+        append, batch, claimed, create, detail, finished, host_rows, host_states, hosts, now, org,
+        run, started, stats,
     },
 };
 
@@ -87,6 +87,60 @@ pub async fn hosts_are_created_once(subject: &Subject) {
     let mut told = vec!["run create running"];
     told.extend(["run_host create running"; 4]);
     assert_eq!(subject.told(run.id).await, told);
+}
+
+/// Hosts beyond the limit are not created, which the log says once; the run goes on, and what
+/// happened on them decides all the same.
+pub async fn hosts_have_a_limit(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let mut run = run(&org);
+    run.hosts = hosts(&["known"]);
+    create(&subject.stores, std::slice::from_ref(&run)).await;
+    let hold = claimed(&subject.stores, &run, at).await;
+    let naming = |first, names: &[&str]| AppendBatch {
+        hosts: names.iter().map(|name| (*name).to_owned()).collect(),
+        hosts_max: 4,
+        ..batch(first, &["x\n"], at)
+    };
+    append(&subject.stores, hold, &naming(0, &["a", "known"])).await;
+    append(&subject.stores, hold, &naming(1, &["a", "b", "c", "d", "known"])).await;
+    append(&subject.stores, hold, &naming(1, &["a", "b", "c", "d", "known"])).await;
+    append(&subject.stores, hold, &naming(2, &["d", "e"])).await;
+    let note = "[dispatcher: the run has more than 4 hosts, the rest are not listed]\n";
+    let printed = format!("x\nx\n{note}x\n");
+    assert_eq!(output(subject, &org, run.id).await, printed.as_bytes());
+    assert_eq!(detail(&subject.stores, &run).await.output_bytes, printed.len() as u64);
+    let running = |host: &str| (host.to_owned(), RunStatus::Running);
+    let expected = ["a", "b", "c", "known"].map(running);
+    assert_eq!(host_states(&subject.stores, &run).await, expected);
+    let mut told = vec!["run create running"];
+    told.extend(["run_host create running"; 4]);
+    assert_eq!(subject.told(run.id).await, told);
+
+    let counted = [("a", false), ("b", false), ("c", false), ("d", true), ("known", false)];
+    let last = AppendBatch { outcome: stats(&counted), ..naming(3, &["a", "b", "c", "d"]) };
+    append(&subject.stores, hold, &last).await;
+    let ended = finished(&subject.stores, hold, 4, stats(&[]), at).await;
+    assert_eq!(ended, RunStatus::Failure);
+    let log = &host_rows(&subject.stores, &run).await[3].log;
+    assert_eq!(log, &format!("{printed}x\nend\n"));
+}
+
+/// A run that has as many hosts as it may have, and names no other, gets no note.
+pub async fn as_many_hosts_as_allowed(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let run = run(&org);
+    create(&subject.stores, std::slice::from_ref(&run)).await;
+    let hold = claimed(&subject.stores, &run, at).await;
+    let named = |first, names: &[&str]| AppendBatch {
+        hosts: names.iter().map(|name| (*name).to_owned()).collect(),
+        hosts_max: 2,
+        ..batch(first, &["x"], at)
+    };
+    append(&subject.stores, hold, &named(0, &["a", "b"])).await;
+    append(&subject.stores, hold, &named(1, &["a", "b"])).await;
+    assert_eq!(output(subject, &org, run.id).await, b"xx");
+    assert_eq!(host_states(&subject.stores, &run).await.len(), 2);
 }
 
 /// Output beyond the limit is dropped behind one marker; records still count.

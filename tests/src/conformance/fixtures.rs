@@ -172,6 +172,7 @@ pub fn batch(first_counter: u64, texts: &[&str], at: OffsetDateTime) -> AppendBa
         separator_at: None,
         output_max: 1 << 40,
         hosts: Vec::new(),
+        hosts_max: 1 << 40,
         outcome: OutcomeSoFar::default(),
         lease_until: at + LEASE,
         now: at,
@@ -197,13 +198,14 @@ pub async fn started(stores: &Stores, run: &NewRun, at: OffsetDateTime) -> Hold 
 #[must_use]
 pub fn stats(hosts: &[(&str, bool)]) -> OutcomeSoFar {
     let stats = hosts.iter().map(|(host, bad)| ((*host).to_owned(), *bad)).collect();
-    OutcomeSoFar { stats: Some(stats), error: None }
+    OutcomeSoFar { stats: Some(stats), ..OutcomeSoFar::default() }
 }
 
 /// What `executor_on_failed` said.
 #[must_use]
 pub fn executor_error(code: &str) -> OutcomeSoFar {
-    OutcomeSoFar { stats: None, error: Some((code.to_owned(), "so it was".to_owned())) }
+    let error = Some((code.to_owned(), "so it was".to_owned()));
+    OutcomeSoFar { error, ..OutcomeSoFar::default() }
 }
 
 /// Appends one record with an outcome and finishes; the state the run ended in.

@@ -1,11 +1,18 @@
 //! What a worker may do with runs, through HTTP: wait, claim, inputs, append, finish; and what it
 //! may not.
 
-use dispatcher_api::runs::{
-    inputs::take_apart,
-    model::{CancelOutcome, CancelRequest, NewRoute, NewRun},
+use std::time::Instant;
+
+use dispatcher_api::{
+    auth::known_workers::KNOWN_FOR,
+    recipients::model::Recipient,
+    runs::{
+        inputs::take_apart,
+        model::{CancelOutcome, CancelRequest, NewRoute, NewRun},
+    },
 };
 use dispatcher_tests::{
+    counting::Calls,
     process::BASE,
     service::{InProcess, ORG, new_run},
     worker::{self, ScriptedWorker, lines, printed},
@@ -248,7 +255,7 @@ async fn a_cancellation_reaches_the_worker_by_bell_and_by_answer() {
     };
     worker.append(&run, 2, &[failed]).await.unwrap();
     assert_eq!(worker.finish(&run, 3).await.unwrap().status, RunStatus::Canceled);
-    assert_eq!(log(&service, run.run_id).await, "x\n\ncanceled by tester");
+    assert_eq!(log(&service, run.run_id).await, "x\n\ncanceled by tester\n");
     let error = view(&service, run.run_id).await.error.unwrap();
     assert_eq!(
         (error.code.as_str(), error.details.as_str()),
@@ -333,4 +340,63 @@ async fn a_lost_claim_is_handed_out_again_only_before_the_start() {
     assert_eq!(problem(answer).await.1, "claim_lost");
     worker.append(&run, 0, &[worker::start(&run)]).await.unwrap();
     assert!(worker.claim().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_worker_is_looked_up_once_a_second_and_not_with_every_request() {
+    let calls = Calls::default();
+    let service = InProcess::start_with(&[], |stores| calls.wrap(stores)).await.unwrap();
+    let worker = service.worker().await.unwrap();
+    service.create(new_run(worker.recipient)).await.unwrap();
+    let begun = Instant::now();
+    let run = worker.claimed().await.unwrap();
+    worker.append(&run, 0, &[worker::start(&run)]).await.unwrap();
+    for counter in 1..=40 {
+        worker.append(&run, counter, &[printed("a", "x")]).await.unwrap();
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    let lookups = calls.of("find");
+    assert!((1..=seconds + 1).contains(&lookups), "{lookups} in {seconds} s");
+    assert_eq!(calls.of("append"), 41);
+    assert!(calls.of("seen") <= 1 + seconds / 5, "{} in {seconds} s", calls.of("seen"));
+}
+
+/// Gives a worker's recipient another key, and hands out the worker with that one.
+async fn replaced(service: &InProcess, old: &ScriptedWorker) -> ScriptedWorker {
+    let known = service.app.stores.recipients.find(&[old.recipient]).await.unwrap();
+    let key = format!("dwk_{}_{}", old.recipient.simple(), "n".repeat(32));
+    let key_digest = service.app.keyring.digests(key.as_bytes()).into_iter().next();
+    let replaced = Recipient { key_digest, ..known[&old.recipient].clone() };
+    assert!(service.app.stores.recipients.register(&replaced).await.unwrap());
+    ScriptedWorker::new(&service.url, old.recipient, key)
+}
+
+async fn call(worker: &ScriptedWorker) -> Response {
+    let request = worker.request(Method::POST, "execution/wait");
+    request.json(&json!({ "wait_seconds": 0 })).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_replaced_key_is_refused_within_a_second_and_the_new_one_taken_at_once() {
+    let service = InProcess::start().await.unwrap();
+    let old = service.worker().await.unwrap();
+    assert_eq!(call(&old).await.status(), StatusCode::OK);
+    replaced(&service, &old).await;
+    let since = Instant::now();
+    loop {
+        let asked = since.elapsed();
+        let answer = call(&old).await;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            assert_eq!(problem(answer).await.1, "worker_key_unknown");
+            break;
+        }
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(asked < KNOWN_FOR, "taken {asked:?} after it was replaced");
+    }
+
+    let old = service.worker().await.unwrap();
+    assert_eq!(call(&old).await.status(), StatusCode::OK);
+    let new = replaced(&service, &old).await;
+    assert_eq!(call(&new).await.status(), StatusCode::OK);
+    assert_eq!(call(&old).await.status(), StatusCode::UNAUTHORIZED, "the new one is known now");
 }

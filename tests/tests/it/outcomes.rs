@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use dispatcher_tests::process::{BASE, Service};
+use dispatcher_tests::{
+    home::Home,
+    process::{BASE, Service},
+};
 use dispatcher_wire::{
     RunStatus,
     view::{Page, RunHostView, RunView},
@@ -12,34 +15,42 @@ use serde_json::json;
 use uuid::Uuid;
 
 /// A playbook of one play with these tasks (YAML list items at column 0).
-fn play(hosts: &str, tasks: &str) -> String {
+pub(crate) fn play(hosts: &str, tasks: &str) -> String {
     let tasks: String = tasks.lines().map(|line| format!("    {line}\n")).collect();
     format!("- hosts: {hosts}\n  gather_facts: false\n  tasks:\n{tasks}")
 }
 
-struct Bench {
-    service: Service,
-    _directory: tempfile::TempDir,
+/// A service, and what it takes to see runs through.
+pub(crate) struct Bench {
+    pub(crate) service: Service,
+    _home: Home,
 }
 
 impl Bench {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        Self { service: Service::start(directory.path()).await.unwrap(), _directory: directory }
+        Self::at(Home::standalone().unwrap(), &[]).await
     }
 
-    async fn dispatch(&self, playbook: String, more: serde_json::Value) -> Uuid {
+    pub(crate) async fn at(home: Home, variables: &[(&str, &str)]) -> Self {
+        Self { service: home.start_with(variables).await.unwrap(), _home: home }
+    }
+
+    pub(crate) async fn dispatch(&self, playbook: String, more: serde_json::Value) -> Uuid {
         let url = self.service.put_playbook("test", playbook).await.unwrap();
         let item = self.service.item(&url, &more);
         self.service.dispatch(&item, None).await.unwrap()
     }
 
-    async fn ended(&self, playbook: String, more: serde_json::Value) -> (RunView, String) {
+    pub(crate) async fn ended(
+        &self,
+        playbook: String,
+        more: serde_json::Value,
+    ) -> (RunView, String) {
         let id = self.dispatch(playbook, more).await;
         self.service.ended(id).await.unwrap()
     }
 
-    async fn hosts(&self, id: Uuid) -> Vec<(String, RunStatus, String)> {
+    pub(crate) async fn hosts(&self, id: Uuid) -> Vec<(String, RunStatus, String)> {
         let path = format!("{BASE}/run_hosts?filter[run][id]={id}&fields[data]=host,status,stdout");
         let page: Page<RunHostView> = self.service.get(&path).await.unwrap();
         let of = |host: RunHostView| {
@@ -51,7 +62,7 @@ impl Bench {
     }
 
     /// Waits until the run has printed this.
-    async fn printed(&self, id: Uuid, text: &str) {
+    pub(crate) async fn printed(&self, id: Uuid, text: &str) {
         let since = Instant::now();
         while !self.service.log(id, false).await.unwrap().contains(text) {
             assert!(since.elapsed() < Duration::from_secs(60), "{text:?} is never printed");
@@ -114,14 +125,20 @@ async fn playbooks_that_cannot_be_run_say_why() {
     assert_eq!(run.status, RunStatus::Failure, "{log}");
     let error = run.error.unwrap();
     assert_eq!(error.code, "ANSIBLE_YAML_VALIDATION_FAILED", "{}", error.details);
-    assert!(log.contains(&error.details), "{log}");
+    // What Ansible printed stands in the log once, and in the details.
+    let told = "ansible-runner ended with status 4 before the playbook did";
+    let (first, printed) = error.details.split_once(":\n").unwrap();
+    assert_eq!(first, told);
+    assert_eq!(log.matches(printed.lines().next().unwrap()).count(), 1, "{log}");
+    assert!(log.ends_with(&format!("\n{told}\n")), "{log}");
 
     let missing = format!("{}/nowhere.yml?signature=hidden", bench.service.url);
     let item = bench.service.item(&missing, &json!({}));
     let id = bench.service.dispatch(&item, None).await.unwrap();
-    let (run, _) = bench.service.ended(id).await.unwrap();
+    let (run, log) = bench.service.ended(id).await.unwrap();
     let error = run.error.unwrap();
     assert_eq!(run.status, RunStatus::Failure);
+    assert_eq!(log, format!("{}\n", error.details), "it ends in a line end");
     assert!(
         error.details.contains("404") && error.details.contains("/nowhere.yml"),
         "{}",
@@ -174,6 +191,7 @@ async fn cancel_ends_the_whole_tree_at_once() {
     let (run, log) = bench.service.ended(id).await.unwrap();
     assert_eq!(run.status, RunStatus::Canceled, "{log}");
     assert_eq!(run.error.unwrap().code, "DISPATCHER_CANCELED");
+    assert!(log.ends_with("\nthe run was canceled\n"), "{log}");
     assert_eq!(sleepers(&["3171", "3172"]), [""; 0], "left running");
     assert_eq!(bench.service.cancel(id).await.unwrap(), 409);
     let (run, log) = bench.service.ended(waiting).await.unwrap();

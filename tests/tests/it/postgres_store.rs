@@ -67,9 +67,10 @@ fn batch(first_counter: u64, output: &[u8], hosts: &[&str]) -> AppendBatch {
         separator_at: None,
         output_max: u64::MAX,
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        hosts_max: 1000,
         outcome: OutcomeSoFar {
             stats: Some(hosts.iter().map(|host| ((*host).to_owned(), false)).collect()),
-            error: None,
+            ..OutcomeSoFar::default()
         },
         lease_until: now() + Duration::minutes(1),
         now: now(),

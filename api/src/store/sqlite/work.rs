@@ -127,16 +127,21 @@ fn append(tx: &Transaction<'_>, hold: Hold, batch: &AppendBatch) -> StoreResult<
 
 /// Stores the records of a batch that are new.
 fn take_in(tx: &Transaction<'_>, work: &mut Held, batch: &AppendBatch) -> StoreResult<()> {
-    let chunk = batch.fresh_output(work.next_counter, work.output_bytes);
+    let (hosts, refused) = insert_unseen(tx, work, batch)?;
+    host_events(tx, &work.run, &hosts, EventType::Create)?;
+    let mut chunk = batch.fresh_output(work.next_counter, work.output_bytes);
+    if refused {
+        let note = batch.hosts_note(&chunk, work.output_bytes + chunk.len() as u64);
+        chunk.to_mut().extend(note);
+    }
     if !chunk.is_empty() {
         tx.prepare_cached("INSERT INTO run_output (run_id, start_byte, data) VALUES (?1, ?2, ?3)")?
             .execute(params![work.run.id, work.output_bytes, chunk.as_ref()])?;
     }
     work.next_counter = batch.end_counter();
     work.output_bytes += chunk.len() as u64;
-    work.outcome.merge(&batch.outcome);
-    let hosts = insert_unseen(tx, work.run.id, batch)?;
-    host_events(tx, &work.run, &hosts, EventType::Create)?;
+    work.outcome.merge(&batch.outcome, batch.hosts_max);
+    work.outcome.more_hosts |= refused;
     tx.prepare_cached(
         "UPDATE run_work SET state = ?2, next_counter = ?3, output_bytes = ?4, outcome = ?5
          WHERE run_id = ?1",
@@ -151,38 +156,64 @@ fn take_in(tx: &Transaction<'_>, work: &mut Held, batch: &AppendBatch) -> StoreR
     Ok(())
 }
 
-/// Inserts the hosts of a batch that the run does not have; those.
+/// Inserts the hosts of a batch that the run does not have, as far as it may have more; those, and
+/// whether there was one too many. After that none is looked at any more.
 fn insert_unseen(
     tx: &Transaction<'_>,
-    run_id: Uuid,
+    work: &Held,
     batch: &AppendBatch,
-) -> StoreResult<Vec<RunHostRow>> {
-    let mut statement = tx.prepare_cached(
-        "INSERT INTO run_hosts (id, run_id, host, status, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (run_id, host) DO NOTHING",
-    )?;
+) -> StoreResult<(Vec<RunHostRow>, bool)> {
+    let run_id = work.run.id;
     let mut unseen = Vec::new();
-    for name in &batch.hosts {
-        let host = RunHostRow {
-            id: Uuid::new_v4(),
-            run_id,
-            inventory_id: None,
-            host: without_nul(name).into_owned(),
-            status: RunStatus::Running,
-            log: String::new(),
-            created_at: batch.now,
-            updated_at: batch.now,
-        };
-        let inserted = statement.execute(params![
-            host.id,
-            run_id,
-            host.host,
-            State(host.status),
-            At(host.created_at)
-        ])?;
-        if inserted > 0 {
-            unseen.push(host);
-        }
+    if work.outcome.more_hosts {
+        return Ok((unseen, false));
     }
-    Ok(unseen)
+    let mut known = tx.prepare_cached("SELECT 1 FROM run_hosts WHERE run_id = ?1 AND host = ?2")?;
+    // Counted only where a host appears.
+    let mut room = None;
+    for name in &batch.hosts {
+        let name = without_nul(name);
+        if known.exists(params![run_id, name])? {
+            continue;
+        }
+        let left = match room {
+            Some(left) => left,
+            None => batch.hosts_max.saturating_sub(count_hosts(tx, run_id)?),
+        };
+        if left == 0 {
+            return Ok((unseen, true));
+        }
+        room = Some(left - 1);
+        unseen.push(insert_host(tx, run_id, name.into_owned(), batch.now)?);
+    }
+    Ok((unseen, false))
+}
+
+fn count_hosts(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<u64> {
+    let mut statement = tx.prepare_cached("SELECT count(*) FROM run_hosts WHERE run_id = ?1")?;
+    Ok(statement.query_row([run_id], |row| row.get(0))?)
+}
+
+fn insert_host(
+    tx: &Transaction<'_>,
+    run_id: Uuid,
+    host: String,
+    now: OffsetDateTime,
+) -> StoreResult<RunHostRow> {
+    let host = RunHostRow {
+        id: Uuid::new_v4(),
+        run_id,
+        inventory_id: None,
+        host,
+        status: RunStatus::Running,
+        log: String::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    tx.prepare_cached(
+        "INSERT INTO run_hosts (id, run_id, host, status, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+    )?
+    .execute(params![host.id, run_id, host.host, State(host.status), At(now)])?;
+    Ok(host)
 }

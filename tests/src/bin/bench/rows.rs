@@ -88,6 +88,7 @@ pub(crate) fn batch(first_counter: u64) -> AppendBatch {
         separator_at: None,
         output_max: u64::MAX,
         hosts: Vec::new(),
+        hosts_max: u64::MAX,
         outcome: OutcomeSoFar::default(),
         lease_until: now + time::Duration::minutes(1),
         now,

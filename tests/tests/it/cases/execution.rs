@@ -75,6 +75,16 @@ async fn append_hosts_are_created_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn append_hosts_have_a_limit() {
+    append::hosts_have_a_limit(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn append_as_many_hosts_as_allowed() {
+    append::as_many_hosts_as_allowed(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn append_output_has_a_limit() {
     append::output_has_a_limit(&subject().await).await;
 }
