@@ -104,6 +104,13 @@ impl RunnerUpdate {
 /// What the inbox says of an upload that was overtaken.
 pub const OUT_OF_DATE: &str = "an upload with more events of this run was applied before";
 
+/// What the inbox says of an upload about a run of our workers. Whoever may upload for an
+/// organisation could otherwise end them.
+#[must_use]
+pub fn of_a_worker(run_id: Uuid) -> String {
+    format!("run {run_id} is executed by a worker of ours and takes events from that worker only")
+}
+
 /// What applying an upload came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ApplyOutcome {
@@ -112,7 +119,8 @@ pub enum ApplyOutcome {
     /// A later upload of the run was applied before; only the upload was marked, with
     /// [`OUT_OF_DATE`].
     OutOfDate,
-    /// No run of that organisation has that correlation id (or it is not the token's run).
+    /// No run of that organisation has that correlation id (or it is not the token's run), or
+    /// the run is one of our workers'; only the upload was marked, with the reason.
     NoRun,
     /// The claim is not (or no longer) the caller's; nothing was changed.
     NotYours,

@@ -2,7 +2,7 @@
 
 use dispatcher_api::{
     execution::model::{ClaimRequest, Hold, MAX_CLAIM_ATTEMPTS, WorkState},
-    runs::model::NewRoute,
+    runs::model::{CancelOutcome, CancelRequest, NewRoute},
 };
 use dispatcher_wire::RunStatus;
 use time::Duration;
@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{
     Subject,
     fixtures::{
-        LEASE, append, batch, claimed, claimed_upload, create, detail, finished, foreign_run,
-        host_states, hosts, now, org, request, run, started, stats, status, update, upload,
+        LEASE, append, batch, claimed, create, detail, finished, foreign_run, host_states, hosts,
+        now, org, request, run, started, stats, status,
     },
 };
 
@@ -236,9 +236,10 @@ pub async fn only_runs_that_run(subject: &Subject) {
     (over.created_at, over.timeout) = (at - Duration::seconds(5), 5);
     let ended = run(&org);
     create(&subject.stores, &[over.clone(), ended.clone()]).await;
-    let uploaded = claimed_upload(&subject.stores, &upload(&org, at)).await;
-    let success = update(&ended, RunStatus::Success, &["a"], "");
-    subject.stores.uploads.apply(&uploaded, &success, at).await.unwrap();
+    let (run_id, org_id) = (ended.id, org.clone());
+    let cancel = CancelRequest { run_id, org_id, principal: "somebody".to_owned() };
+    let canceled = subject.stores.runs.cancel(&[cancel], at).await.unwrap();
+    assert_eq!(canceled, [CancelOutcome::Canceled]);
     for run in [&over, &ended] {
         assert!(!subject.stores.work.doorbell(run.recipient, at).await.unwrap().work);
         let claim = request(run.recipient, at);

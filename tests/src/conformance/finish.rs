@@ -1,4 +1,4 @@
-//! Ends of runs: states, logs, events, once; late ends over timeouts and cancellations.
+//! Ends of runs: states, logs, events, once; late ends over timeouts.
 
 use dispatcher_api::{
     execution::model::{AppendBatch, Finish, FinishOutcome, Hold, WorkState},
@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{
     Subject,
     fixtures::{
-        append, batch, claimed, claimed_upload, create, detail, executor_error, finish, finished,
-        host_rows, host_states, hosts, now, org, run, started, stats, status, update, upload,
+        append, batch, claimed, create, detail, executor_error, finish, finished, host_rows,
+        host_states, hosts, now, org, run, started, stats, status,
     },
 };
 
@@ -145,25 +145,6 @@ pub async fn late_ends_over_a_timeout(subject: &Subject) {
         let rows = host_rows(&subject.stores, &run).await;
         assert_eq!((rows[0].status, rows[0].log.as_str()), (expected, "end\n"));
         assert_eq!(status(&subject.stores, &run).await, expected);
-        subject.told(run.id).await;
-    }
-}
-
-/// Over a cancellation only the run's own success or failure counts.
-pub async fn late_ends_over_a_cancellation(subject: &Subject) {
-    for (outcome, expected) in [
-        (stats(&[("a", false)]), RunStatus::Success),
-        (stats(&[("a", true)]), RunStatus::Failure),
-        (executor_error(error_code::TIMEOUT), RunStatus::Canceled),
-    ] {
-        let at = now();
-        let (run, hold) = going(subject, &["a"], at).await;
-        let canceled = update(&run, RunStatus::Canceled, &["a"], "");
-        let uploaded = claimed_upload(&subject.stores, &upload(&run.org_id, at)).await;
-        subject.stores.uploads.apply(&uploaded, &canceled, at).await.unwrap();
-        assert_eq!(status(&subject.stores, &run).await, RunStatus::Canceled);
-        assert_eq!(finished(&subject.stores, hold, 1, outcome, at).await, expected);
-        assert_eq!(host_states(&subject.stores, &run).await, [("a".to_owned(), expected)]);
         subject.told(run.id).await;
     }
 }

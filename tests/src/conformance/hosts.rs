@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::{
     Subject,
     fixtures::{
-        all_hosts, append, batch, claimed_upload, create, hosts, labels, now, org, run, started,
-        stats, update, upload,
+        all_hosts, append, batch, claimed_upload, create, foreign_run, hosts, labels, now, org,
+        run, started, stats, update, upload,
     },
 };
 
@@ -92,9 +92,9 @@ async fn by_status(subject: &Subject, org: &str, at: OffsetDateTime, status: Run
 /// `timeout` looks at the run, `running` at both, every other state at the host.
 pub async fn status_filters(subject: &Subject) {
     let (org, at) = (org(), now());
-    let mut going = run(&org);
+    let mut going = foreign_run(&org);
     going.hosts = hosts(&["going", "done"]);
-    let mut over: NewRun = run(&org);
+    let mut over: NewRun = foreign_run(&org);
     (over.created_at, over.timeout) = (at - Duration::seconds(10), 10);
     over.hosts = hosts(&["late", "early"]);
     create(&subject.stores, &[going.clone(), over.clone()]).await;

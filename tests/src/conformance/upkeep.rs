@@ -29,7 +29,7 @@ fn ending(at: OffsetDateTime) -> NewRun {
 /// From its last microsecond on, with its running hosts, once; others are left alone.
 pub async fn runs_and_hosts_time_out(subject: &Subject) {
     let at = now();
-    let mut over = ending(at);
+    let mut over = NewRun { route: NewRoute::CloudConnector, ..ending(at) };
     over.hosts = hosts(&["a", "b"]);
     let mut at_once = NewRun { created_at: at, timeout: 0, ..run(&org()) };
     at_once.hosts = hosts(&["c"]);

@@ -1,7 +1,7 @@
 //! What valid uploads do to runs and hosts: which run, which states, what is stored and told.
 
 use dispatcher_api::{
-    runs::model::NewRoute,
+    runs::model::{NewRoute, NewRun},
     uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, Upload, UploadState},
 };
 use dispatcher_wire::{RunStatus, event::RunnerEvent};
@@ -30,7 +30,7 @@ async fn apply(
 /// From running to success by two uploads: states, logs and events are replaced, hosts appear.
 pub async fn a_run_reports_itself(subject: &Subject) {
     let (org, at) = (org(), now());
-    let mut run = run(&org);
+    let mut run = foreign_run(&org);
     run.hosts = hosts(&["a"]);
     create(&subject.stores, std::slice::from_ref(&run)).await;
     let event = RunnerEvent { event: "verbose".to_owned(), ..RunnerEvent::default() };
@@ -101,7 +101,7 @@ pub async fn states_obey_the_rules(subject: &Subject) {
 /// token's run, where there is a token.
 pub async fn the_run_is_found(subject: &Subject) {
     let (org, at) = (org(), now());
-    let mut runs: Vec<_> = (0..3).map(|_| run(&org)).collect();
+    let mut runs: Vec<_> = (0..3).map(|_| foreign_run(&org)).collect();
     runs.sort_by_key(|run| run.id);
     runs[1].correlation_id = runs[0].correlation_id;
     runs.reverse();
@@ -130,7 +130,7 @@ pub async fn the_run_is_found(subject: &Subject) {
 /// An upload is applied once; repeated under its claim, it is answered alike and changes nothing.
 pub async fn applied_once(subject: &Subject) {
     let (org, at) = (org(), now());
-    let run = run(&org);
+    let run = foreign_run(&org);
     create(&subject.stores, std::slice::from_ref(&run)).await;
     let claimed = claimed_upload(&subject.stores, &upload(&org, at)).await;
     let running = update(&run, RunStatus::Running, &["a"], "x");
@@ -168,24 +168,38 @@ pub async fn a_late_success_replaces_a_timeout(subject: &Subject) {
     assert_eq!(status(&subject.stores, &run).await, RunStatus::Success);
 }
 
-/// An upload about a run of our workers ends it; work under way hears of it.
-pub async fn a_run_of_a_worker_can_be_ended(subject: &Subject) {
+/// Runs of our workers take events from their worker only: an upload, found by correlation id or
+/// bound to the run by a token, changes nothing and says why.
+pub async fn runs_of_workers_are_left_alone(subject: &Subject) {
     let (org, at) = (org(), now());
-    let (mut waiting, mut going) = (run(&org), run(&org));
-    for run in [&mut waiting, &mut going] {
-        run.route =
-            NewRoute::Worker { inputs: Some(serde_json::json!({})), sealed_secrets: Some(vec![1]) };
-    }
+    let inputs = || Some(serde_json::json!({}));
+    let route = || NewRoute::Worker { inputs: inputs(), sealed_secrets: Some(vec![1]) };
+    let [waiting, going] = [(); 2].map(|()| NewRun { route: route(), ..run(&org) });
     create(&subject.stores, &[waiting.clone(), going.clone()]).await;
     let hold = started(&subject.stores, &going, at).await;
     for run in [&waiting, &going] {
-        apply(subject, &org, &update(run, RunStatus::Success, &["a"], ""), at).await;
-        assert!(!subject.probe.has_inputs(run.id).await, "a final run keeps no secrets");
+        let told = subject.told(run.id).await;
+        for token in [None, Some(run.id)] {
+            let upload = Upload { run_id: token, ..upload(&org, at) };
+            let claimed = claimed_upload(&subject.stores, &upload).await;
+            let success = update(run, RunStatus::Success, &["a"], "forged");
+            for _ in 0..2 {
+                let outcome = subject.stores.uploads.apply(&claimed, &success, at).await.unwrap();
+                assert_eq!(outcome, ApplyOutcome::NoRun);
+            }
+            let rows = subject.stores.uploads.list(&org, 10, 0).await.unwrap().rows;
+            let kept = rows.iter().find(|row| row.id == upload.id).unwrap();
+            let reason = kept.reason.as_deref().unwrap();
+            assert!(reason.contains("takes events from that worker only"), "{reason}");
+        }
+        assert_eq!(status(&subject.stores, run).await, RunStatus::Running);
+        assert_eq!(host_rows(&subject.stores, run).await, []);
+        assert_eq!(subject.told(run.id).await, told);
     }
-    let claim = super::fixtures::request(waiting.recipient, at);
-    assert_eq!(subject.stores.work.claim(&claim).await.unwrap(), None);
+    assert!(subject.probe.has_inputs(waiting.id).await, "it can still be started");
+    super::fixtures::claimed(&subject.stores, &waiting, at).await;
     let bell = subject.stores.work.doorbell(hold.recipient, at).await.unwrap();
-    assert_eq!(bell.cancel, [going.id]);
+    assert_eq!(bell.cancel, super::fixtures::NONE);
 }
 
 /// A first upload without hosts makes `localhost`; the upload that ends the run names others.
@@ -257,7 +271,7 @@ pub async fn overtaken(subject: &Subject) {
 /// NUL, which PostgreSQL's text cannot hold, becomes U+FFFD wherever a host could send it.
 pub async fn nul_is_replaced(subject: &Subject) {
     let (org, at) = (org(), now());
-    let run = run(&org);
+    let run = foreign_run(&org);
     create(&subject.stores, std::slice::from_ref(&run)).await;
     let hostile = RunnerUpdate {
         error: Some(("C\0".to_owned(), "d\0d".to_owned())),

@@ -18,7 +18,9 @@ use super::{
 use crate::{
     events::model::EventType,
     runs::model::{RunHostRow, RunRow},
-    uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState},
+    uploads::model::{
+        ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState, of_a_worker,
+    },
 };
 
 /// [`crate::store::UploadStore::apply`].
@@ -49,6 +51,10 @@ pub(super) async fn apply(
         mark(transaction, upload, Some(why)).await?;
         return Ok(ApplyOutcome::NoRun);
     };
+    if is_of_a_worker(transaction, run.id).await? {
+        mark(transaction, upload, Some(of_a_worker(run.id))).await?;
+        return Ok(ApplyOutcome::NoRun);
+    }
     // An upload proves that the run was delivered.
     outbox::settle(transaction, &[run.id]).await?;
     if update.is_out_of_date(stored_events(transaction, run.id).await?) {
@@ -68,6 +74,12 @@ pub(super) async fn apply(
     }
     mark(transaction, upload, None).await?;
     Ok(ApplyOutcome::Applied)
+}
+
+/// Whether one of our workers has the run, or is to have it.
+async fn is_of_a_worker(transaction: &Transaction<'_>, run_id: Uuid) -> Result<bool, Fault> {
+    const WORK: &str = "SELECT FROM run_work WHERE run_id = $1";
+    Ok(one(transaction, WORK, &[&run_id]).await?.is_some())
 }
 
 /// How many events the run has from earlier uploads.
@@ -126,12 +138,6 @@ async fn update_run(
 ) -> Result<RunRow, Fault> {
     const UPDATE: &str = "
         UPDATE runs SET status = $2::text::runs_status, events = $3, updated_at = $4 WHERE id = $1";
-    // A run of our workers that became final by an upload is not started any more; where it was
-    // started, its worker is asked to end it. Inputs and secrets are gone either way.
-    const END_WORK: &str = "
-        UPDATE run_work SET cancel_requested = (state = 2), inputs = NULL, sealed_secrets = NULL,
-                            state = CASE state WHEN 2 THEN 2 ELSE 3 END
-        WHERE run_id = $1 AND state < 3";
     let Some(status) = after(run.status, update.status) else {
         return Ok(run);
     };
@@ -144,9 +150,6 @@ async fn update_run(
     if let Some((code, details)) = &update.error {
         let (code, details) = (code.clone(), details.clone());
         note(transaction, &[Problem { run_id: run.id, code, details }]).await?;
-    }
-    if run.status.is_final() {
-        execute(transaction, END_WORK, &[&run.id]).await?;
     }
     changes.run(EventType::Update, &run);
     Ok(run)

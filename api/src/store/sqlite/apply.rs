@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     super::StoreResult,
-    changes::{end_running_hosts, end_work, hosts_of, set_error, take_as_sent},
+    changes::{end_running_hosts, hosts_of, set_error, take_as_sent},
     encode::{At, RUN, State, first, run, to_json, without_nul},
     outbox::{host_events, run_event},
     uploads::{close, held},
@@ -20,7 +20,9 @@ use super::{
 use crate::{
     events::model::EventType,
     runs::model::{RunHostRow, RunRow},
-    uploads::model::{ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState},
+    uploads::model::{
+        ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState, of_a_worker,
+    },
 };
 
 /// Applies an update and marks its upload.
@@ -49,6 +51,10 @@ pub(super) fn apply(
         close(tx, upload, UploadState::Applied, Some(&reason))?;
         return Ok(ApplyOutcome::NoRun);
     };
+    if is_of_a_worker(tx, run.id)? {
+        close(tx, upload, UploadState::Applied, Some(&of_a_worker(run.id)))?;
+        return Ok(ApplyOutcome::NoRun);
+    }
     // An upload proves that the run was delivered.
     take_as_sent(tx, &run)?;
     if update.is_out_of_date(stored_events(tx, run.id)?) {
@@ -81,6 +87,11 @@ fn find(
     first(statement.query(params![upload.org_id, correlation_id, upload.run_id])?, run)
 }
 
+/// Whether one of our workers has the run, or is to have it.
+fn is_of_a_worker(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<bool> {
+    Ok(tx.prepare_cached("SELECT 1 FROM run_work WHERE run_id = ?1")?.exists([run_id])?)
+}
+
 /// How many events the run has from earlier uploads.
 fn stored_events(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<i64> {
     let count = "SELECT json_array_length(events) FROM runs WHERE id = ?1";
@@ -106,9 +117,6 @@ fn update_run(
         .execute(params![run.id, State(run.status), to_json(&update.events)?, At(now)])?;
     if let Some((code, details)) = &update.error {
         set_error(tx, run.id, code, details)?;
-    }
-    if run.status.is_final() {
-        end_work(tx, run.id)?;
     }
     run_event(tx, run, EventType::Update)
 }

@@ -135,11 +135,6 @@ async fn finish_late_ends_over_a_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn finish_late_ends_over_a_cancellation() {
-    finish::late_ends_over_a_cancellation(&subject().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn finish_host_logs_are_capped() {
     finish::host_logs_are_capped(&subject().await).await;
 }

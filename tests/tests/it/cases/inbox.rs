@@ -65,8 +65,8 @@ async fn uploads_a_late_success_replaces_a_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_a_run_of_a_worker_can_be_ended() {
-    uploads::a_run_of_a_worker_can_be_ended(&subject().await).await;
+async fn uploads_runs_of_workers_are_left_alone() {
+    uploads::runs_of_workers_are_left_alone(&subject().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
