@@ -19,6 +19,7 @@ mod execution_local;
 mod execution_volume;
 mod execution_work;
 mod faults;
+mod hostile_output;
 mod http_callers;
 mod http_contract;
 mod http_process;
