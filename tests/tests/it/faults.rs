@@ -34,8 +34,21 @@ const POINTS: [&str; 20] = [
     "worker.removed",
 ];
 
+/// Points around the commits of the store that the same run passes. The worker's first claim finds
+/// nothing, since it is made at the start.
+const STORE_POINTS: [&str; 8] = [
+    "store.create.commit",
+    "store.create.committed",
+    "store.claim.commit#2",
+    "store.claim.committed#2",
+    "store.append.commit",
+    "store.append.committed#3",
+    "store.finish.commit",
+    "store.finish.committed",
+];
+
 /// A playbook that leaves one line per execution in `marker` and then works for a moment.
-fn counting_playbook(marker: &Path) -> String {
+pub(crate) fn counting_playbook(marker: &Path) -> String {
     format!(
         "- hosts: all\n  gather_facts: false\n  tasks:\n    \
          - name: count\n      ansible.builtin.shell: echo executed >> {0}\n    \
@@ -45,7 +58,7 @@ fn counting_playbook(marker: &Path) -> String {
 }
 
 /// How often the counting playbook was executed.
-fn executions(marker: &Path) -> usize {
+pub(crate) fn executions(marker: &Path) -> usize {
     std::fs::read_to_string(marker).unwrap_or_default().lines().count()
 }
 
@@ -82,30 +95,40 @@ pub(crate) async fn killed_at(home: Home, point: &str) {
 }
 
 /// The points are shared out among a few tests, which run side by side.
-async fn killed_at_every(part: usize, of: usize) {
-    for point in POINTS.iter().skip(part).step_by(of) {
+async fn killed_at_every(points: &[&str], part: usize, of: usize) {
+    for point in points.iter().skip(part).step_by(of) {
         killed_at(Home::standalone().unwrap(), point).await;
     }
 }
 
 #[tokio::test]
 async fn killed_between_steps_1() {
-    killed_at_every(0, 4).await;
+    killed_at_every(&POINTS, 0, 4).await;
 }
 
 #[tokio::test]
 async fn killed_between_steps_2() {
-    killed_at_every(1, 4).await;
+    killed_at_every(&POINTS, 1, 4).await;
 }
 
 #[tokio::test]
 async fn killed_between_steps_3() {
-    killed_at_every(2, 4).await;
+    killed_at_every(&POINTS, 2, 4).await;
 }
 
 #[tokio::test]
 async fn killed_between_steps_4() {
-    killed_at_every(3, 4).await;
+    killed_at_every(&POINTS, 3, 4).await;
+}
+
+#[tokio::test]
+async fn killed_around_commits_1() {
+    killed_at_every(&STORE_POINTS, 0, 2).await;
+}
+
+#[tokio::test]
+async fn killed_around_commits_2() {
+    killed_at_every(&STORE_POINTS, 1, 2).await;
 }
 
 #[tokio::test]
