@@ -31,13 +31,14 @@ postgres_found() {
 }
 
 system_packages() {
-    need cc gcc gcc
+    # A compiler without the C library's headers links nothing.
+    echo 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null ||
+        { debian+=(gcc libc6-dev) fedora+=(gcc glibc-devel); }
     need make make make
     need curl curl curl
-    need python3 python3 python3
     # Debian splits venv off: importing it works, ensurepip is what is missing.
-    ! command -v python3 >/dev/null 2>&1 || python3 -c 'import ensurepip, venv' 2>/dev/null ||
-        { debian+=(python3-venv) fedora+=(python3); }
+    python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        { debian+=(python3 python3-venv) fedora+=(python3); }
     [[ $1 != run ]] || return 0
     postgres_found || { debian+=(postgresql) fedora+=(postgresql-server); }
     command -v setpriv >/dev/null 2>&1 || { debian+=(util-linux) fedora+=(util-linux); }
