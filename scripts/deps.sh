@@ -94,7 +94,7 @@ ansible_in() {
 ansible() {
     local found
     for found in "${ANSIBLE_RUNNER:-}" /opt/dispatcher/ansible/bin/ansible-runner "$ANSIBLE_HOME/bin/ansible-runner"; do
-        [[ ! -x $found ]] || "$found" --version >/dev/null 2>&1 && [[ -n $found ]] && return 0
+        if [[ -x $found ]] && "$found" --version >/dev/null 2>&1; then return 0; fi
     done
     ansible_in "$ANSIBLE_HOME" "$ANSIBLE_CORE" "$ANSIBLE_RUNNER_VERSION"
 }
