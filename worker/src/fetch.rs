@@ -69,6 +69,15 @@ fn check(url: &Url, allow_plain_http: bool) -> Result<(), String> {
     }
 }
 
+/// As [`check`], and never from https to http, not even to this host: whoever answers there could
+/// put another playbook in the place of the one that was asked for.
+fn check_redirect(from: Option<&Url>, to: &Url, allow_plain_http: bool) -> Result<(), String> {
+    if from.is_some_and(|from| from.scheme() == "https") && to.scheme() == "http" {
+        return Err("from https to plain http, which is never followed".to_owned());
+    }
+    check(to, allow_plain_http)
+}
+
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -125,7 +134,8 @@ fn client(url: &Url, limits: &FetchLimits) -> Result<Client, String> {
         if attempt.previous().len() > redirects {
             return attempt.error(format!("there are more than {redirects} redirects"));
         }
-        match check(attempt.url(), allow_plain_http) {
+        let from = attempt.previous().last();
+        match check_redirect(from, attempt.url(), allow_plain_http) {
             Ok(()) => attempt.follow(),
             Err(why) => attempt.error(format!("it redirects elsewhere: {why}")),
         }
@@ -256,6 +266,20 @@ mod tests {
         }
         assert!(check(&url("http://example.com/a.yml"), true).is_ok());
         assert!(check(&url("file:///etc/passwd"), true).is_err());
+    }
+
+    #[test]
+    fn no_redirect_leads_from_https_to_plain_http() {
+        let (secure, plain) = (url("https://example.com/a"), url("http://127.0.0.1/a"));
+        for to in ["http://127.0.0.1/b", "http://localhost/b", "http://example.com/b"] {
+            for allow_plain_http in [false, true] {
+                let refused = check_redirect(Some(&secure), &url(to), allow_plain_http);
+                assert!(refused.unwrap_err().contains("https to plain http"), "{to}");
+            }
+        }
+        assert!(check_redirect(Some(&secure), &url("https://other.example/b"), false).is_ok());
+        assert!(check_redirect(Some(&plain), &url("http://127.0.0.1/b"), false).is_ok());
+        assert!(check_redirect(Some(&plain), &url("http://example.com/b"), false).is_err());
     }
 
     #[test]

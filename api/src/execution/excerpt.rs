@@ -55,8 +55,9 @@ pub fn readable(bytes: &[u8]) -> String {
     characters(bytes).map(|(_, character)| character).collect()
 }
 
-/// What either end may take of a cap.
-const fn half(cap: usize) -> usize {
+/// What either end may take of a cap, in bytes.
+#[must_use]
+pub const fn half(cap: usize) -> usize {
     cap.saturating_sub(MARKER_ROOM) / 2
 }
 

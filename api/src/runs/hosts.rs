@@ -9,11 +9,10 @@ use super::{
 };
 use crate::store::{RunStore, StoreResult};
 
-/// The most output of a host that is not final yet that an answer carries, in bytes; the log route
-/// has all of it.
-const STDOUT_CAP: usize = 1024 * 1024;
-/// The most output of hosts that are not final yet that one page carries, in bytes.
-const PAGE_STDOUT_CAP: usize = 50 * STDOUT_CAP;
+/// What the output of all hosts of a page may take together, in bytes; the log routes have all.
+const PAGE_STDOUT_CAP: usize = 64 * 1024 * 1024;
+/// What a host's output may take however large the page is, in bytes.
+const STDOUT_CAP_FLOOR: usize = 64 * 1024;
 
 /// Which part of which list, and with what.
 #[derive(Clone, Debug)]
@@ -46,7 +45,7 @@ pub async fn list(store: &dyn RunStore, listing: HostListing) -> StoreResult<Row
 /// Large pages get less of each host, so that memory stays bounded.
 fn log_cap(limit: i64) -> usize {
     let hosts = usize::try_from(limit).unwrap_or(1).max(1);
-    STDOUT_CAP.min(PAGE_STDOUT_CAP / hosts)
+    STDOUT_CAP_FLOOR.max(PAGE_STDOUT_CAP / hosts)
 }
 
 #[cfg(test)]
@@ -55,9 +54,10 @@ mod tests {
 
     #[test]
     fn a_page_is_bounded_however_many_hosts_it_has() {
-        assert_eq!(log_cap(1), STDOUT_CAP);
-        assert_eq!(log_cap(50), STDOUT_CAP);
-        assert_eq!(log_cap(200), STDOUT_CAP / 4);
-        assert_eq!(log_cap(-1), STDOUT_CAP);
+        assert_eq!(log_cap(1), PAGE_STDOUT_CAP);
+        assert_eq!(log_cap(50), PAGE_STDOUT_CAP / 50);
+        assert_eq!(log_cap(200), PAGE_STDOUT_CAP / 200);
+        assert_eq!(log_cap(5000), STDOUT_CAP_FLOOR);
+        assert_eq!(log_cap(-1), PAGE_STDOUT_CAP);
     }
 }

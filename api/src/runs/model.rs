@@ -340,7 +340,7 @@ pub struct RunHostQuery {
     pub filter: RunHostFilter,
     /// Whether the log is wanted; without it `log` is empty and not read.
     pub with_log: bool,
-    /// The most of a log that is assembled from chunks for a host that is not final, in bytes.
+    /// The most of a host's log, in bytes: longer ones are read by their two ends only.
     pub log_cap: usize,
     /// 1 to 200.
     pub limit: i64,

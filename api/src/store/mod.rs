@@ -97,7 +97,7 @@ pub trait RunStore: Send + Sync {
     async fn list(&self, query: &RunQuery) -> StoreResult<Rows<RunRow>>;
 
     /// A page of run hosts. With `with_log`, hosts of a worker's run that is not final get their
-    /// log from its chunks, up to the cap.
+    /// log from its chunks. A log that is longer than the cap comes as an excerpt of it.
     async fn list_hosts(&self, query: &RunHostQuery) -> StoreResult<Rows<RunHostRow>>;
 
     /// One run of an organisation, with what the side tables know.

@@ -1,6 +1,6 @@
 //! Lists of run hosts: order, filters on the host and on its run, logs.
 
-use dispatcher_api::runs::model::{NewRun, RunHostFilter, RunHostQuery};
+use dispatcher_api::runs::model::{NewRun, RunHostFilter, RunHostQuery, RunHostRow};
 use dispatcher_wire::RunStatus;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -140,4 +140,30 @@ pub async fn logs_of_runs_that_go_on(subject: &Subject) {
     let hold_ends = super::fixtures::finished(&subject.stores, hold, 4, stats(&[]), at).await;
     assert_eq!(hold_ends, RunStatus::Success);
     assert_eq!(logs(all_hosts(&org)).await[0], format!("one\ntwo\n{long}end\n"));
+}
+
+/// Stored logs come whole and byte for byte up to the cap; longer ones by their two ends, cut
+/// between characters, with the marker.
+pub async fn stored_logs_are_capped(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let run = foreign_run(&org);
+    create(&subject.stores, std::slice::from_ref(&run)).await;
+    let log = format!("begin {} end", "\u{20ac}".repeat(500));
+    let uploaded = claimed_upload(&subject.stores, &upload(&org, at)).await;
+    let update = update(&run, RunStatus::Success, &["a", "b"], &log);
+    subject.stores.uploads.apply(&uploaded, &update, at).await.unwrap();
+    for cap in [log.len(), log.len() + 1, usize::MAX] {
+        let query = RunHostQuery { log_cap: cap, ..all_hosts(&org) };
+        let rows = subject.stores.runs.list_hosts(&query).await.unwrap().rows;
+        assert_eq!([&rows[0].log, &rows[1].log], [&log, &log], "{cap}");
+    }
+    for cap in (300..306).chain([log.len() - 1]) {
+        let query = RunHostQuery { log_cap: cap, ..all_hosts(&org) };
+        let rows = subject.stores.runs.list_hosts(&query).await.unwrap().rows;
+        for RunHostRow { log, .. } in rows {
+            assert!(log.len() <= cap && !log.contains('\u{FFFD}'), "{cap}: {log}");
+            assert!(log.starts_with("begin \u{20ac}") && log.ends_with("\u{20ac} end"), "{log}");
+            assert!(log.contains("bytes are left out here"), "{cap}: {log}");
+        }
+    }
 }

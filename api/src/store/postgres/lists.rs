@@ -16,7 +16,7 @@ use super::{
     rows::{self, holdable, host_columns, run_columns},
 };
 use crate::{
-    execution::excerpt::Excerpt,
+    execution::excerpt::{self, Excerpt},
     runs::model::{Rows, RunFilter, RunHostFilter, RunHostQuery, RunHostRow, RunQuery, RunRow},
 };
 
@@ -130,6 +130,8 @@ impl Conditions {
 /// What a list is made of.
 struct List<'a> {
     columns: &'a str,
+    /// The values of `$cap` and `$half` among the columns, where they are there.
+    sizes: Option<(i64, i32)>,
     tables: &'a str,
     order: &'a str,
     limit: i64,
@@ -148,8 +150,11 @@ impl List<'_> {
         if conditions.impossible {
             return Ok((Vec::new(), 0));
         }
-        let Self { columns, tables, order, limit, offset, counted } = self;
+        let Self { columns, sizes, tables, order, limit, offset, counted } = self;
         let (text, next) = (&conditions.text, conditions.values.len() + 1);
+        let columns = columns
+            .replace("$cap", &format!("${}::bigint", next + 2))
+            .replace("$half", &format!("${}::integer", next + 3));
         let page = format!(
             "SELECT {columns} FROM {tables}{text} ORDER BY {order} LIMIT ${next} OFFSET ${}",
             next + 1
@@ -159,6 +164,9 @@ impl List<'_> {
         let params = conditions.params();
         let mut page_params = params.clone();
         page_params.extend([&limit as &(dyn ToSql + Sync), &offset]);
+        if let Some((cap, half)) = &sizes {
+            page_params.extend([cap as &(dyn ToSql + Sync), half]);
+        }
         let rows = all(&client, &page, &page_params);
         if let Some(total) = store.totals.get(&counted) {
             return Ok((rows.await?, total));
@@ -175,6 +183,7 @@ pub(super) async fn runs(store: &PostgresStore, query: &RunQuery) -> Result<Rows
     let order = if query.ascending { "r.created_at, r.id" } else { "r.created_at DESC, r.id" };
     let list = List {
         columns: run_columns!(),
+        sizes: None,
         tables: "runs r",
         order,
         limit: query.limit,
@@ -195,9 +204,18 @@ pub(super) async fn hosts(
                              LEFT JOIN run_work w ON w.run_id = h.run_id";
     const WITH_LOG: &str = concat!(
         host_columns!(),
-        ", h.log, CASE WHEN w.state < 3 AND h.log = '' THEN w.output_bytes END AS so_far"
+        ", octet_length(h.log) AS length,
+            CASE WHEN octet_length(h.log) <= $cap THEN h.log END AS whole,
+            CASE WHEN octet_length(h.log) > $cap THEN
+                substr(convert_to(h.log, 'UTF8'), 1, $half) END AS head,
+            CASE WHEN octet_length(h.log) > $cap THEN
+                substr(convert_to(h.log, 'UTF8'), octet_length(h.log) - $half + 1) END AS tail,
+            CASE WHEN w.state < 3 AND h.log = '' THEN w.output_bytes END AS so_far"
     );
+    let cap = i64::try_from(query.log_cap).unwrap_or(i64::MAX);
+    let half = i32::try_from(excerpt::half(query.log_cap)).unwrap_or(i32::MAX);
     let list = List {
+        sizes: query.with_log.then_some((cap, half)),
         columns: if query.with_log { WITH_LOG } else { host_columns!() },
         tables: if query.with_log { WITH_WORK } else { JOINED },
         order: "h.id",
@@ -213,6 +231,16 @@ pub(super) async fn hosts(
     Ok(Rows { rows: page, total })
 }
 
+/// The log that is in a row, or an excerpt of it.
+fn stored_log(row: &Row, cap: usize) -> Result<String, Fault> {
+    if let Some(whole) = row.try_get("whole")? {
+        return Ok(whole);
+    }
+    let length: i32 = row.try_get("length")?;
+    let excerpt = Excerpt::of(i64::from(length).cast_unsigned(), cap);
+    Ok(excerpt.text(row.try_get("head")?, row.try_get("tail")?))
+}
+
 /// Logs that are written are in their rows; those of work that goes on are assembled from chunks,
 /// with one statement for the whole page and once per run.
 async fn add_logs(
@@ -224,7 +252,7 @@ async fn add_logs(
     let mut wanted = output::Wanted::default();
     let mut places = std::collections::BTreeMap::new();
     for (row, host) in rows.iter().zip(page.iter_mut()) {
-        host.log = row.try_get("log")?;
+        host.log = stored_log(row, cap)?;
         let so_far: Option<i64> = row.try_get("so_far")?;
         if let Some(total) = so_far {
             places.entry(host.run_id).or_insert_with(|| {

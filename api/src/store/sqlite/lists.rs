@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dispatcher_wire::RunStatus;
-use rusqlite::{OptionalExtension, ToSql, Transaction, params, params_from_iter};
+use rusqlite::{OptionalExtension, Row, ToSql, Transaction, params, params_from_iter};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -16,7 +16,10 @@ use super::{
     logs,
 };
 use crate::{
-    execution::model::WorkState,
+    execution::{
+        excerpt::{self, Excerpt},
+        model::WorkState,
+    },
     runs::model::{
         Rows, RunDetail, RunFilter, RunHostFilter, RunHostQuery, RunHostRow, RunQuery, RunRow,
         WorkView,
@@ -32,6 +35,17 @@ const STILL_RUNNING: &str = "r.status = 'running' AND +(r.created_at + r.timeout
 /// The cross join makes SQLite begin with the organisation's runs: it would otherwise walk all hosts
 /// of everybody in the order of the page.
 const HOSTS_OF_RUNS: &str = "runs AS r CROSS JOIN run_hosts AS h ON h.run_id = r.id";
+
+/// What a page with logs reads besides: a log up to the cap (the first value) whole, of a longer one
+/// its two ends (each as long as the second value).
+const LOGS: &str = ", octet_length(h.log) AS length, \
+     CASE WHEN octet_length(h.log) <= ?1 THEN h.log END AS whole, \
+     CASE WHEN octet_length(h.log) > ?1 THEN \
+         coalesce(substr(CAST(h.log AS BLOB), 1, ?2), x'') END AS head, \
+     CASE WHEN octet_length(h.log) > ?1 THEN \
+         coalesce(substr(CAST(h.log AS BLOB), octet_length(h.log) - ?2 + 1), x'') END AS tail, \
+     (SELECT w.output_bytes FROM run_work AS w \
+      WHERE w.run_id = h.run_id AND w.state < 3) AS so_far";
 
 /// AND-ed conditions with their values.
 #[derive(Default)]
@@ -92,9 +106,11 @@ impl Conditions {
         )
     }
 
-    pub(super) fn hosts_sql(&self) -> String {
+    pub(super) fn hosts_sql(&self, logs: &str) -> String {
         let conditions = &self.sql;
-        format!("SELECT {HOST} FROM {HOSTS_OF_RUNS} {conditions} ORDER BY h.id LIMIT ? OFFSET ?")
+        format!(
+            "SELECT {HOST}{logs} FROM {HOSTS_OF_RUNS} {conditions} ORDER BY h.id LIMIT ? OFFSET ?"
+        )
     }
 
     pub(super) fn count_sql(&self, from: &str) -> String {
@@ -158,30 +174,54 @@ pub(super) fn host_conditions(
 pub(super) fn hosts(tx: &Transaction<'_>, query: &RunHostQuery) -> StoreResult<Rows<RunHostRow>> {
     let mut conditions = host_conditions(&query.filter, query.now)?;
     let total = conditions.count(tx, HOSTS_OF_RUNS)?;
-    let sql = conditions.hosts_sql();
+    let sql = conditions.hosts_sql(if query.with_log { LOGS } else { "" });
     conditions.values.extend([Box::new(query.limit) as Box<dyn ToSql>, Box::new(query.offset)]);
-    let mut statement = tx.prepare_cached(&sql)?;
-    let mut rows = collect(statement.query(params_from_iter(&conditions.values))?, host)?;
-    if query.with_log {
-        add_logs(tx, &mut rows, query.log_cap)?;
+    if !query.with_log {
+        let mut statement = tx.prepare_cached(&sql)?;
+        let rows = collect(statement.query(params_from_iter(&conditions.values))?, host)?;
+        return Ok(Rows { rows, total });
     }
-    Ok(Rows { rows, total })
+    let cap = query.log_cap;
+    let sizes = [cap, excerpt::half(cap)].map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+    let values = sizes.iter().map(|size| size as &dyn ToSql);
+    let values = values.chain(conditions.values.iter().map(AsRef::as_ref));
+    let mut statement = tx.prepare_cached(&sql)?;
+    let read = |row: &Row<'_>| with_log(row, cap);
+    let rows = collect(statement.query(params_from_iter(values))?, read)?;
+    Ok(Rows { rows: with_open_work(tx, rows, cap)?, total })
 }
 
-/// Reads the logs of a page; output of a run whose work goes on is assembled once per run.
-fn add_logs(tx: &Transaction<'_>, hosts: &mut [RunHostRow], cap: usize) -> StoreResult<()> {
-    let mut assembled: HashMap<Uuid, String> = HashMap::new();
-    let mut stored = tx.prepare_cached("SELECT log FROM run_hosts WHERE id = ?1")?;
-    for host in hosts {
-        host.log = stored.query_row([host.id], |row| row.get(0))?;
-        if !host.log.is_empty() {
-            continue;
+/// A host with its stored log, and how much its run has printed where a worker has not ended it.
+fn with_log(row: &Row<'_>, cap: usize) -> StoreResult<(RunHostRow, Option<u64>)> {
+    let mut host = host(row)?;
+    host.log = match row.get("whole")? {
+        Some(whole) => whole,
+        None => {
+            let (head, tail): (Vec<u8>, Vec<u8>) = (row.get("head")?, row.get("tail")?);
+            Excerpt::of(row.get("length")?, cap).text(&head, &tail)
         }
-        let known = assembled.get(&host.run_id).cloned();
-        host.log = known.map_or_else(|| logs::of_open_work(tx, host.run_id, cap), Ok)?;
-        assembled.entry(host.run_id).or_insert_with(|| host.log.clone());
+    };
+    let so_far = if host.log.is_empty() { row.get("so_far")? } else { None };
+    Ok((host, so_far))
+}
+
+/// Output of a run whose work goes on is assembled once per run.
+fn with_open_work(
+    tx: &Transaction<'_>,
+    rows: Vec<(RunHostRow, Option<u64>)>,
+    cap: usize,
+) -> StoreResult<Vec<RunHostRow>> {
+    let mut assembled: HashMap<Uuid, String> = HashMap::new();
+    let mut hosts = Vec::with_capacity(rows.len());
+    for (mut host, so_far) in rows {
+        if let Some(total) = so_far {
+            let known = assembled.get(&host.run_id).cloned();
+            host.log = known.map_or_else(|| logs::capped(tx, host.run_id, total, cap), Ok)?;
+            assembled.entry(host.run_id).or_insert_with(|| host.log.clone());
+        }
+        hosts.push(host);
     }
-    Ok(())
+    Ok(hosts)
 }
 
 /// One run with what the side tables know.

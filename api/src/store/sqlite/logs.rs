@@ -110,12 +110,3 @@ pub(super) fn capped(
     let (head, tail) = (read(0, excerpt.head)?, read(excerpt.tail, excerpt.total)?);
     Ok(excerpt.text(&head, &tail))
 }
-
-/// The text of a run whose worker has not ended it; empty for every other.
-pub(super) fn of_open_work(tx: &Transaction<'_>, run_id: Uuid, cap: usize) -> StoreResult<String> {
-    let total = tx
-        .prepare_cached("SELECT output_bytes FROM run_work WHERE run_id = ?1 AND state < 3")?
-        .query_row([run_id], |row| row.get(0))
-        .optional()?;
-    total.map_or(Ok(String::new()), |total| capped(tx, run_id, total, cap))
-}

@@ -90,7 +90,7 @@ fn lists_of_hosts_begin_with_the_organisation_or_the_run() {
             ..RunHostFilter::default()
         };
         let sql = |filter: &RunHostFilter| {
-            host_conditions(filter, OffsetDateTime::UNIX_EPOCH).unwrap().hosts_sql()
+            host_conditions(filter, OffsetDateTime::UNIX_EPOCH).unwrap().hosts_sql("")
         };
         let by = ["INDEX runs_org_id", "sqlite_autoindex_run_hosts_2"];
         answers_by(&connection, &sql(&filter), &by);

@@ -102,6 +102,11 @@ async fn hosts_logs_of_runs_that_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hosts_stored_logs_are_capped() {
+    hosts::stored_logs_are_capped(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn model_lists_are_what_a_model_says() {
     model::lists_are_what_a_model_says(&subject().await).await;
 }
