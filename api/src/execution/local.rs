@@ -22,6 +22,9 @@ use crate::{
     app::App, config::execution::LocalSettings, recipients::model::Recipient, store::StoreError,
 };
 
+/// How often a worker that takes nothing new looks for cancellations.
+const DRAINING_PAUSE: Duration = Duration::from_secs(1);
+
 /// Why there is no worker inside the process.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
@@ -54,6 +57,7 @@ impl LocalWorker {
             return Ok(None);
         }
         let link = LocalLink::register(Arc::clone(&app.execution), settings).await?;
+        let link = link.takes_nothing_once(app.lifecycle.draining());
         let config = agent_config(settings, app.settings.execution.output_max);
         Ok(Some(Self { link, config }))
     }
@@ -92,6 +96,7 @@ pub struct LocalLink {
     execution: Arc<Execution>,
     recipient: Uuid,
     claimed_by: String,
+    draining: CancellationToken,
 }
 
 impl LocalLink {
@@ -117,7 +122,16 @@ impl LocalLink {
         }
         execution.seen(*recipient).await?;
         let claimed_by = format!("{name}, process {}", std::process::id());
-        Ok(Self { execution, recipient: *recipient, claimed_by })
+        let draining = CancellationToken::new();
+        Ok(Self { execution, recipient: *recipient, claimed_by, draining })
+    }
+
+    /// Once the token is cancelled, no run is claimed any more: what waits is for other instances,
+    /// or for the next process, and would only be interrupted here.
+    #[must_use]
+    pub fn takes_nothing_once(mut self, draining: CancellationToken) -> Self {
+        self.draining = draining;
+        self
     }
 
     const fn hold(&self, run_id: Uuid, claim: Uuid) -> Hold {
@@ -128,10 +142,19 @@ impl LocalLink {
 #[async_trait]
 impl RunSource for LocalLink {
     async fn wait(&self, at_most: Duration) -> Result<Doorbell, LinkError> {
-        Ok(self.execution.wait(self.recipient, at_most).await?)
+        if !self.draining.is_cancelled() {
+            return Ok(self.execution.wait(self.recipient, at_most).await?);
+        }
+        // Work that waits would answer at once, again and again.
+        tokio::time::sleep(DRAINING_PAUSE.min(at_most)).await;
+        let bell = self.execution.wait(self.recipient, Duration::ZERO).await?;
+        Ok(Doorbell { work: false, ..bell })
     }
 
     async fn claim(&self) -> Result<Option<ClaimedRun>, LinkError> {
+        if self.draining.is_cancelled() {
+            return Ok(None);
+        }
         Ok(self.execution.claim(self.recipient, &self.claimed_by).await?)
     }
 

@@ -58,6 +58,27 @@ async fn a_run_goes_through_the_local_link() {
 }
 
 #[tokio::test]
+async fn a_draining_instance_takes_nothing_new_and_goes_on_with_what_it_has() {
+    let service = InProcess::start().await.unwrap();
+    let (link, settings) = linked(&service).await;
+    let link = link.takes_nothing_once(service.app.lifecycle.draining());
+    let first = service.create(new_run(settings.recipient)).await.unwrap();
+    let run = link.claim().await.unwrap().unwrap();
+    assert_eq!(run.run_id, first);
+    link.append(first, run.claim, 0, &[worker::start(&run)]).await.unwrap();
+    let second = service.create(new_run(settings.recipient)).await.unwrap();
+    service.app.lifecycle.start_draining();
+    link.append(first, run.claim, 1, &[worker::stats(&["localhost"], &[])]).await.unwrap();
+    assert_eq!(link.finish(first, run.claim, 2).await.unwrap(), RunStatus::Success);
+    assert!(link.claim().await.unwrap().is_none(), "one run waits, for somebody else");
+    assert!(!link.wait(Duration::from_millis(10)).await.unwrap().work);
+    assert_eq!(status(&service, second).await, RunStatus::Running);
+    let (next, _) = linked(&service).await;
+    assert!(next.wait(Duration::from_secs(30)).await.unwrap().work);
+    assert_eq!(next.claim().await.unwrap().unwrap().run_id, second);
+}
+
+#[tokio::test]
 async fn a_recipient_of_another_organisation_is_not_taken_over() {
     let service = InProcess::start().await.unwrap();
     let (_, settings) = linked(&service).await;
