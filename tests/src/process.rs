@@ -4,7 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -45,13 +45,35 @@ pub struct Service {
 /// A binary of this workspace, as built beside the tests.
 ///
 /// # Errors
-/// When it has not been built.
+/// When it has not been built, or not since its sources changed (`cargo test` alone does not).
 pub fn binary(name: &str) -> Result<PathBuf> {
     let tests = std::env::current_exe()?;
     let profile = tests.parent().and_then(Path::parent).context("tests lie in deps/")?;
     let path = profile.join(name);
-    ensure!(path.exists(), "{} is missing: run `make test` (it builds it first)", path.display());
+    let built = std::fs::metadata(&path).and_then(|found| found.modified());
+    let missing = || format!("{} is missing: run `cargo build --workspace`", path.display());
+    let built = built.with_context(missing)?;
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for sources in ["api/src", "worker/src", "wire/src"] {
+        ensure!(
+            changed(&workspace.join(sources))? <= built,
+            "{} is older than {sources}: run `cargo build --workspace`",
+            path.display()
+        );
+    }
     Ok(path)
+}
+
+/// When the newest file below a folder changed.
+fn changed(folder: &Path) -> Result<SystemTime> {
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let directory = entry.file_type()?.is_dir();
+        let own = if directory { changed(&entry.path())? } else { entry.metadata()?.modified()? };
+        newest = newest.max(own);
+    }
+    Ok(newest)
 }
 
 impl Service {
