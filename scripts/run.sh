@@ -41,13 +41,15 @@ status=0
 DISPATCHER_DATA_DIR=$DATA_DIR "$BIN/dispatchctl" run examples/hello.yml --follow || status=$?
 [[ -z ${ONCE:-} ]] || exit "$status"
 
+ctl=$BIN/dispatchctl
+[[ $DATA_DIR == ./data ]] || ctl="DISPATCHER_DATA_DIR=$DATA_DIR $ctl"
 cat <<END
 
 Dispatcher is serving on $URL
-  key         $DATA_DIR/api-key (also: $(cat "$DATA_DIR/api-key"))
-  log         $log
-  try         $BIN/dispatchctl run examples/slow.yml --follow
-  or          curl -H "Authorization: PSK \$(cat $DATA_DIR/api-key)" $URL/api/playbook-dispatcher/v1/runs
+  key   $(cat "$DATA_DIR/api-key") (kept in $DATA_DIR/api-key)
+  log   $log
+  try   $ctl run examples/slow.yml --follow
+  or    curl -H "Authorization: PSK \$(cat $DATA_DIR/api-key)" $URL/api/playbook-dispatcher/v1/runs
 Ctrl-C ends it.
 END
 wait "$service"
