@@ -2,7 +2,7 @@
 # What Dispatcher needs on this machine: says what is missing, installs it where it may.
 #
 #   scripts/deps.sh run          to build and run: a C compiler, Rust, Python, Ansible
-#   scripts/deps.sh test         the same, and PostgreSQL for the tests' private servers
+#   scripts/deps.sh test         the same, PostgreSQL and ssh for the tests
 #   scripts/deps.sh lint         the same, and the linters
 #   CHECK=1 scripts/deps.sh …    change nothing, only say what is missing
 #
@@ -41,6 +41,7 @@ system_packages() {
         { debian+=(python3 python3-venv) fedora+=(python3); }
     [[ $1 != run ]] || return 0
     postgres_found || { debian+=(postgresql) fedora+=(postgresql-server); }
+    need ssh openssh-client openssh-clients
     command -v setpriv >/dev/null 2>&1 || { debian+=(util-linux) fedora+=(util-linux); }
     [[ $1 != lint ]] || need shellcheck shellcheck ShellCheck
 }

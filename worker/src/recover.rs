@@ -112,14 +112,17 @@ fn interrupted(journal: &Journal, has_stats: bool, cancel: bool) -> Ending {
 }
 
 /// What the service has of the run; nothing where it does not want to hear of it any more.
-async fn ask(context: &Context, run: &ClaimedRun, next: u64) -> Option<AppendReply> {
+async fn ask(context: &Context, run: &ClaimedRun, mut next: u64) -> Option<AppendReply> {
     let give_up_at = run.deadline + context.config.report_for;
     let mut backoff = Backoff::default();
     loop {
         match context.link.append(run.run_id, run.claim, next, &[]).await {
             Ok(reply) => return Some(reply),
-            Err(LinkError::Gap(expected)) => {
-                return Some(AppendReply { next_counter: expected, cancel: false });
+            // Records were spooled and not sent. Whether the run is to end is only said of a batch
+            // that fits.
+            Err(LinkError::Gap(expected)) if expected < next => {
+                next = expected;
+                continue;
             }
             Err(LinkError::Unavailable(_)) if OffsetDateTime::now_utc() < give_up_at => {}
             Err(error) => {
