@@ -15,7 +15,7 @@ const ORIGINAL_VERSION: i64 = 16;
 /// Where applied migrations are noted.
 pub(super) const HISTORY: &str = "refinery_schema_history";
 /// Our side tables.
-pub(super) const SIDE_TABLES: [&str; 10] = [
+pub(super) const SIDE_TABLES: [&str; 17] = [
     "run_work",
     "run_output",
     "run_error",
@@ -26,6 +26,13 @@ pub(super) const SIDE_TABLES: [&str; 10] = [
     "recipients",
     "uploads",
     "playbooks",
+    "auth_state",
+    "service_keys",
+    "last_auth",
+    "audit",
+    "leases",
+    "instances",
+    "registrations",
 ];
 const CONTRACT_COLUMNS: [&str; 29] = [
     "runs.id",

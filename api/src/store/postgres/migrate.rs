@@ -28,12 +28,13 @@ const LOCK: i64 = 0x0064_6973_7061_7463;
 const LOCK_PATIENCE: Duration = Duration::from_secs(900);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Indexes that are ours on tables that are not: newest runs of an organisation, runs that can
-/// expire, hosts that can.
-const INDEXES: [(&str, &str); 3] = [
+/// Indexes on tables that may be large already: newest runs of an organisation, runs that can
+/// expire, hosts that can, events that no broker has yet.
+const INDEXES: [(&str, &str); 4] = [
     ("dispatcher_runs_org_created_index", "runs (org_id, created_at DESC, id)"),
     ("dispatcher_runs_running_index", "runs (created_at, id) WHERE status = 'running'"),
     ("dispatcher_run_hosts_running_index", "run_hosts (run_id) WHERE status = 'running'"),
+    ("dispatcher_outbox_unpublished_index", "outbox (id) WHERE published_at IS NULL"),
 ];
 
 /// Why a database was not migrated.

@@ -1,0 +1,96 @@
+-- What people with keys and workers on other hosts need, in the shape that several instances on
+-- PostgreSQL have.
+
+-- Grows with every change of a key, in the transaction that makes it. One row.
+CREATE TABLE auth_state (
+    only_row INTEGER NOT NULL PRIMARY KEY DEFAULT 1 CHECK (only_row = 1),
+    version INTEGER NOT NULL
+) STRICT;
+INSERT INTO auth_state (version) VALUES (1);
+
+-- Pre-shared keys of services, as keyed digests. org_id NULL: every organisation.
+CREATE TABLE service_keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    service TEXT NOT NULL,
+    org_id TEXT,
+    role TEXT NOT NULL,
+    digest BLOB NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER,
+    revoked_by TEXT
+) STRICT;
+CREATE INDEX service_keys_service_index ON service_keys (service, created_at, id);
+
+-- When somebody was last authenticated: kind is user, service or recipient.
+CREATE TABLE last_auth (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (kind, id)
+) STRICT;
+
+-- What people and services changed. detail never holds a secret.
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    org_id TEXT,
+    principal_kind TEXT NOT NULL,
+    principal_id TEXT NOT NULL,
+    role TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    request_id TEXT,
+    detail TEXT
+) STRICT;
+CREATE INDEX audit_org_id_index ON audit (org_id, id DESC);
+CREATE INDEX audit_at_index ON audit (at);
+
+-- Rights that one process at a time has.
+CREATE TABLE leases (
+    name TEXT NOT NULL PRIMARY KEY,
+    holder BLOB NOT NULL,
+    holder_name TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    held_until INTEGER NOT NULL
+) STRICT;
+
+-- Processes of the service; auth_version is what each has in force.
+CREATE TABLE instances (
+    id BLOB NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    host TEXT NOT NULL,
+    version TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    auth_version INTEGER NOT NULL DEFAULT 0,
+    draining INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- One-time tokens with which workers register, as keyed digests. recipient: the only one it may
+-- register; used_*: who did, so that the same request may be repeated.
+CREATE TABLE registrations (
+    digest BLOB NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    recipient BLOB,
+    name TEXT,
+    labels TEXT,
+    created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    used_at INTEGER,
+    used_by BLOB,
+    used_key_digest BLOB
+) STRICT;
+CREATE INDEX registrations_expires_at_index ON registrations (expires_at);
+
+-- labels are the operator's, facts the worker's.
+ALTER TABLE recipients ADD COLUMN labels TEXT;
+ALTER TABLE recipients ADD COLUMN facts TEXT;
+ALTER TABLE recipients ADD COLUMN facts_at INTEGER;
+
+-- NULL: no broker has it yet.
+ALTER TABLE outbox ADD COLUMN published_at INTEGER;
+CREATE INDEX outbox_unpublished_index ON outbox (id) WHERE published_at IS NULL;
