@@ -84,7 +84,11 @@ mod tests {
     struct Length;
     impl Seal for Length {
         fn tag(&self, message: &[u8]) -> String {
-            format!("{}-{}", message.len(), message.iter().map(|byte| u64::from(*byte)).sum::<u64>())
+            format!(
+                "{}-{}",
+                message.len(),
+                message.iter().map(|byte| u64::from(*byte)).sum::<u64>()
+            )
         }
         fn check(&self, message: &[u8], tag: &str) -> bool {
             self.tag(message) == tag

@@ -25,6 +25,7 @@ use crate::{
     uploads::model::{ApplyOutcome, ClaimedUpload, RunnerUpdate, Upload},
 };
 
+pub mod leases;
 pub mod postgres;
 pub mod sqlite;
 
@@ -57,6 +58,8 @@ pub struct Stores {
     pub playbooks: Arc<dyn PlaybookStore>,
     /// What time does to rows.
     pub upkeep: Arc<dyn UpkeepStore>,
+    /// Rights that one process at a time has.
+    pub leases: Arc<dyn leases::Leases>,
 }
 
 /// Runs and run hosts: dispatch, cancel, read.

@@ -25,6 +25,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod inbox;
 pub mod labels;
+pub mod leases;
 pub mod logs;
 pub mod model;
 pub mod playbooks;

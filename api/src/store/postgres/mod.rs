@@ -18,6 +18,7 @@ mod connection;
 mod create;
 mod fault;
 mod finish;
+mod leases;
 mod lists;
 mod logs;
 pub mod migrate;
@@ -52,7 +53,8 @@ impl PostgresStore {
             recipients: store.clone(),
             uploads: store.clone(),
             playbooks: store.clone(),
-            upkeep: store,
+            upkeep: store.clone(),
+            leases: store,
         })
     }
 }

@@ -22,6 +22,7 @@ mod connection;
 mod create;
 mod encode;
 mod finish;
+mod leases;
 mod lists;
 mod logs;
 mod outbox;
@@ -110,7 +111,8 @@ impl Store {
             recipients: store.clone(),
             uploads: store.clone(),
             playbooks: store.clone(),
-            upkeep: store,
+            upkeep: store.clone(),
+            leases: store,
         })
     }
 }

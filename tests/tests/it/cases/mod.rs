@@ -4,3 +4,4 @@
 mod dispatch;
 mod execution;
 mod inbox;
+mod instances;
