@@ -1,5 +1,5 @@
 //! The shared secrets of all instances (decision 13): one key per purpose, derived from
-//! `DISPATCHER_SECRET_KEYS`. The first key makes, every key checks.
+//! `DISPATCHER_SECRET_KEYS` once, at the start. The first secret makes, every secret checks.
 //!
 //! Nothing here is shown by `Debug`, and comparison is in constant time.
 
@@ -11,26 +11,29 @@ use aws_lc_rs::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-/// What a derived key is for. Keys of different purposes have nothing in common.
+/// What a derived key tags. Keys of different purposes have nothing in common.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
     /// Upload tokens.
     Upload,
     /// Addresses of stored playbooks.
     Playbook,
+    /// The auth state that instances share.
+    Snapshot,
     /// Digests of keys of services and workers.
     Psk,
-    /// Secrets in the database.
-    AtRest,
 }
+
+/// What the key that seals secrets in the database is derived with.
+const AT_REST: &[u8] = b"dispatcher at-rest";
 
 impl Purpose {
     const fn label(self) -> &'static [u8] {
         match self {
             Self::Upload => b"dispatcher upload",
             Self::Playbook => b"dispatcher playbook",
+            Self::Snapshot => b"dispatcher snapshot",
             Self::Psk => b"dispatcher psk",
-            Self::AtRest => b"dispatcher at-rest",
         }
     }
 }
@@ -47,16 +50,55 @@ pub enum KeyringError {
     /// Two keys have the same id.
     #[error("key id {0} stands twice in DISPATCHER_SECRET_KEYS")]
     Repeated(String),
+    /// The cryptographic library refuses to derive from it.
+    #[error("no keys could be derived from entry {0} of DISPATCHER_SECRET_KEYS")]
+    Underivable(usize),
 }
 
-/// All secret keys, the making one first.
+/// What is derived from one secret.
+struct Secret {
+    kid: String,
+    upload: hmac::Key,
+    playbook: hmac::Key,
+    snapshot: hmac::Key,
+    psk: hmac::Key,
+    at_rest: RandomizedNonceKey,
+}
+
+impl Secret {
+    fn derived(kid: &str, secret: &[u8]) -> Result<Self, Unspecified> {
+        let mac = |purpose: Purpose| {
+            derive(secret, purpose.label()).map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key))
+        };
+        Ok(Self {
+            kid: kid.to_owned(),
+            upload: mac(Purpose::Upload)?,
+            playbook: mac(Purpose::Playbook)?,
+            snapshot: mac(Purpose::Snapshot)?,
+            psk: mac(Purpose::Psk)?,
+            at_rest: RandomizedNonceKey::new(&AES_256_GCM, &derive(secret, AT_REST)?)?,
+        })
+    }
+
+    /// The key that tags messages of a purpose.
+    const fn mac(&self, purpose: Purpose) -> &hmac::Key {
+        match purpose {
+            Purpose::Upload => &self.upload,
+            Purpose::Playbook => &self.playbook,
+            Purpose::Snapshot => &self.snapshot,
+            Purpose::Psk => &self.psk,
+        }
+    }
+}
+
+/// All secrets, the making one first.
 pub struct Keyring {
-    keys: Vec<(String, Vec<u8>)>,
+    keys: Vec<Secret>,
 }
 
 impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|(kid, _)| kid)).finish()
+        f.debug_list().entries(self.keys.iter().map(|secret| &secret.kid)).finish()
     }
 }
 
@@ -73,7 +115,7 @@ impl Keyring {
     /// # Errors
     /// When an entry is malformed, shorter than 32 bytes, or its id is repeated.
     pub fn parse(setting: &str) -> Result<Self, KeyringError> {
-        let mut keys: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut keys: Vec<Secret> = Vec::new();
         for (index, entry) in setting.split(',').filter(|entry| !entry.is_empty()).enumerate() {
             let malformed = || KeyringError::Malformed(index + 1);
             let (kid, secret) = entry.trim().split_once(':').ok_or_else(malformed)?;
@@ -82,10 +124,11 @@ impl Keyring {
             if !valid || secret.len() < 32 {
                 return Err(malformed());
             }
-            if keys.iter().any(|(known, _)| known == kid) {
+            if keys.iter().any(|known| known.kid == kid) {
                 return Err(KeyringError::Repeated(kid.to_owned()));
             }
-            keys.push((kid.to_owned(), secret));
+            let derived = Secret::derived(kid, &secret);
+            keys.push(derived.map_err(|_| KeyringError::Underivable(index + 1))?);
         }
         if keys.is_empty() { Err(KeyringError::Empty) } else { Ok(Self { keys }) }
     }
@@ -103,8 +146,9 @@ impl Keyring {
     /// The tag of a message under the making key: `<kid>.<lower-case hex>`.
     #[must_use]
     pub fn sign(&self, purpose: Purpose, message: &[u8]) -> String {
-        self.keys.first().map_or_else(String::new, |(kid, secret)| {
-            format!("{kid}.{}", hex(hmac::sign(&mac_key(secret, purpose), message).as_ref()))
+        self.keys.first().map_or_else(String::new, |secret| {
+            let tag = hmac::sign(secret.mac(purpose), message);
+            format!("{}.{}", secret.kid, hex(tag.as_ref()))
         })
     }
 
@@ -117,16 +161,25 @@ impl Keyring {
         let Some(tag) = unhex(tag) else { return false };
         self.keys
             .iter()
-            .filter(|(known, _)| known == kid)
-            .any(|(_, secret)| hmac::verify(&mac_key(secret, purpose), message, &tag).is_ok())
+            .filter(|known| known.kid == kid)
+            .any(|known| hmac::verify(known.mac(purpose), message, &tag).is_ok())
     }
 
     /// The digests of a presented secret under every key, the making one first; what is stored is
     /// the first, what is looked up are all.
+    pub fn digests_of(&self, secret: &[u8]) -> impl Iterator<Item = [u8; 32]> {
+        self.keys.iter().map(|key| {
+            let mut digest = [0; 32];
+            let tag = hmac::sign(&key.psk, secret);
+            digest.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+            digest
+        })
+    }
+
+    /// The same as a list, for those who store.
     #[must_use]
     pub fn digests(&self, secret: &[u8]) -> Vec<Vec<u8>> {
-        let digest = |key: &[u8]| hmac::sign(&mac_key(key, Purpose::Psk), secret).as_ref().to_vec();
-        self.keys.iter().map(|(_, key)| digest(key)).collect()
+        self.digests_of(secret).map(Vec::from).collect()
     }
 
     /// Seals bytes for the database, bound to `context` (who they belong to).
@@ -134,10 +187,9 @@ impl Keyring {
     /// # Errors
     /// When the machine has no randomness.
     pub fn seal(&self, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, Unspecified> {
-        let (kid, secret) = self.keys.first().ok_or(Unspecified)?;
-        let key = sealing_key(secret)?;
+        let Secret { kid, at_rest, .. } = self.keys.first().ok_or(Unspecified)?;
         let mut sealed = plain.to_vec();
-        let nonce = key.seal_in_place_append_tag(Aad::from(context), &mut sealed)?;
+        let nonce = at_rest.seal_in_place_append_tag(Aad::from(context), &mut sealed)?;
         let kid_length = u8::try_from(kid.len()).map_err(|_| Unspecified)?;
         let mut out = vec![kid_length];
         out.extend_from_slice(kid.as_bytes());
@@ -154,8 +206,8 @@ impl Keyring {
         let (kid_length, rest) = sealed.split_first().ok_or(Unspecified)?;
         let (kid, rest) = rest.split_at_checked(usize::from(*kid_length)).ok_or(Unspecified)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN).ok_or(Unspecified)?;
-        let known = self.keys.iter().find(|(known, _)| known.as_bytes() == kid);
-        let key = sealing_key(&known.ok_or(Unspecified)?.1)?;
+        let known = self.keys.iter().find(|known| known.kid.as_bytes() == kid);
+        let key = &known.ok_or(Unspecified)?.at_rest;
         let nonce = Nonce::try_assume_unique_for_key(nonce)?;
         let mut body = body.to_vec();
         let length = key.open_in_place(nonce, Aad::from(context), &mut body)?.len();
@@ -164,25 +216,11 @@ impl Keyring {
     }
 }
 
-fn derive(secret: &[u8], purpose: Purpose) -> Result<[u8; 32], Unspecified> {
+fn derive(secret: &[u8], label: &[u8]) -> Result<[u8; 32], Unspecified> {
     let mut key = [0; 32];
     let salt = Salt::new(HKDF_SHA256, b"dispatcher");
-    salt.extract(secret).expand(&[purpose.label()], Length(32))?.fill(&mut key)?;
+    salt.extract(secret).expand(&[label], Length(32))?.fill(&mut key)?;
     Ok(key)
-}
-
-fn mac_key(secret: &[u8], purpose: Purpose) -> hmac::Key {
-    // HKDF cannot fail for 32 bytes; should it ever, a key nobody knows refuses everything.
-    let key = derive(secret, purpose).unwrap_or_else(|_| {
-        let mut unknown = [0; 32];
-        let _ = aws_lc_rs::rand::fill(&mut unknown);
-        unknown
-    });
-    hmac::Key::new(hmac::HMAC_SHA256, &key)
-}
-
-fn sealing_key(secret: &[u8]) -> Result<RandomizedNonceKey, Unspecified> {
-    RandomizedNonceKey::new(&AES_256_GCM, &derive(secret, Purpose::AtRest)?)
 }
 
 /// Lower-case hexadecimal.

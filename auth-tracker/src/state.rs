@@ -15,6 +15,10 @@ pub struct AuthState {
     pub service_keys: Vec<ServiceKey>,
     /// The keys of the SSO server; empty where there is none.
     pub sso_keys: Vec<SsoKey>,
+    /// What tokens have to name as their issuer, as the SSO server's discovery document says;
+    /// `None` where no discovery is used, and then nothing is asked of them.
+    #[serde(default)]
+    pub sso_issuer: Option<String>,
     /// When the SSO server's keys were last fetched successfully.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub sso_fetched_at: Option<OffsetDateTime>,

@@ -24,9 +24,9 @@ pub fn presented(header: &str) -> Option<(Uuid, &str)> {
 /// Whether the stored digest is that of the presented key, under any shared secret.
 #[must_use]
 pub fn matches(keyring: &Keyring, key: &str, stored: Option<&[u8]>) -> bool {
-    let digests = keyring.digests(key.as_bytes());
+    let digests = keyring.digests_of(key.as_bytes());
     let stored = stored.unwrap_or_default();
-    digests.iter().filter(|digest| verify_slices_are_equal(digest, stored).is_ok()).count() > 0
+    digests.filter(|digest| verify_slices_are_equal(digest, stored).is_ok()).count() > 0
 }
 
 #[cfg(test)]
