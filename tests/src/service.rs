@@ -133,7 +133,7 @@ impl InProcess {
     /// When the store fails.
     pub async fn create(&self, run: NewRun) -> Result<Uuid> {
         let (id, recipient) = (run.id, run.recipient);
-        self.app.stores.runs.create(&[run], None).await?;
+        self.app.stores.runs.create(&[run], None, &[]).await?;
         self.app.wakeups.wake(Topic::Recipient(recipient));
         Ok(id)
     }

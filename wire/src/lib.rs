@@ -4,8 +4,9 @@
 //! command line all speak with these types, so a change here is a change of the wire.
 //!
 //! `dispatch` → a run is asked for; `execution` → a worker takes it; `event` → what it prints and
-//! does; `status` → how it ends; `view` → what clients read.
+//! does; `status` → how it ends; `view` → what clients read, `admin` → what admins do.
 
+pub mod admin;
 pub mod dispatch;
 pub mod event;
 pub mod execution;

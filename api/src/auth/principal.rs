@@ -13,6 +13,18 @@ pub enum Kind {
     Worker,
 }
 
+impl Kind {
+    /// Its name where it is stored or shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Identity => "identity",
+            Self::Worker => "worker",
+        }
+    }
+}
+
 /// Which organisations a principal may act for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum OrgScope {
@@ -31,6 +43,24 @@ pub enum Role {
     Operator,
     /// Everything.
     Admin,
+}
+
+impl Role {
+    /// Its name where it is stored or shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Reader, Self::Operator, Self::Admin].into_iter().find(|role| role.as_str() == name)
+    }
 }
 
 /// An authenticated caller.

@@ -13,7 +13,7 @@ use axum::{
 
 use super::{extract::OrgCaller, health, layers, problem::Problem};
 use crate::{
-    app::App, config::uploads::UPLOAD_PATH, execution, playbooks, recipients, runs, uploads,
+    app::App, audit, config::uploads::UPLOAD_PATH, execution, playbooks, recipients, runs, uploads,
 };
 
 /// Everything under here is answered to organisations, by key or identity.
@@ -63,6 +63,7 @@ fn organisations() -> Router<App> {
         .route(&under("uploads"), get(uploads::routes::list))
         .route(&under("playbooks"), get(playbooks::routes::list))
         .route(&under("playbooks/{name}"), get(playbooks::routes::get))
+        .route(&under("audit"), get(audit::routes::list))
 }
 
 /// Routes of workers: they hold a request open, or send up to

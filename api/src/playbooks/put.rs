@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use dispatcher_worker::crash;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use serde_json::json;
 use time::OffsetDateTime;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use uuid::Uuid;
@@ -19,6 +20,8 @@ use super::{
 };
 use crate::{
     app::App,
+    audit::model::{Action, Actor, AuditEntry},
+    keyring::hex,
     storage::{Objects, StorageError},
     store::{PlaybookStore, StoreError},
 };
@@ -97,6 +100,7 @@ impl Shelf {
         &self,
         new: NewPlaybook,
         body: S,
+        by: Option<&Actor>,
     ) -> Result<(StoredPlaybook, bool), PutError>
     where
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
@@ -120,7 +124,8 @@ impl Shelf {
             created_at: before.as_ref().map_or(now, |before| before.created_at),
             updated_at: now,
         };
-        let replaced = self.names.put(&playbook).await?;
+        let audit = by.map(|by| put_by(by, &playbook));
+        let replaced = self.names.put(&playbook, audit.as_ref()).await?;
         crash::point("playbook.row.committed");
         self.keep(&playbook, replaced).await?;
         Ok((playbook, before.is_none()))
@@ -197,4 +202,10 @@ impl Shelf {
             Err(error) => Err(PutError::Failed(error.to_string())),
         }
     }
+}
+
+fn put_by(by: &Actor, playbook: &StoredPlaybook) -> AuditEntry {
+    let StoredPlaybook { org_id, name, sha256, size, updated_at, .. } = playbook;
+    by.did(Action::PlaybookPut, name, Some(org_id), *updated_at)
+        .with(json!({ "sha256": hex(sha256), "size": size }))
 }

@@ -19,11 +19,12 @@ use super::{
 };
 use crate::{
     app::App,
+    audit::model::Actor,
     http::{
         extract::{OrgCaller, OrgOperator, Segments},
         json::JsonReply,
         links,
-        problem::Problem,
+        problem::{Problem, request_id},
         query::RawQuery,
     },
     storage::StorageError,
@@ -42,8 +43,10 @@ pub async fn put(
 ) -> Result<JsonReply<PlaybookView>, Problem> {
     let query = RawQuery::parse(uri.query().unwrap_or_default());
     let entry = query.values("entry").next().map(str::to_owned);
+    let actor = Actor::of(&caller.principal, request_id());
     let new = NewPlaybook { org_id: caller.org_id, name: checked_name(name)?, entry };
-    let (playbook, is_new) = Shelf::of(&app).put(new, body.into_data_stream()).await?;
+    let (playbook, is_new) =
+        Shelf::of(&app).put(new, body.into_data_stream(), Some(&actor)).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(JsonReply(status, list::view(&app.settings.dispatch.public_url, playbook)))
 }

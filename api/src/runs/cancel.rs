@@ -18,10 +18,11 @@ use super::{
     sending::MAX_CONCURRENT_SENDS,
 };
 use crate::{
+    audit::model::{Action, Actor},
     auth::principal::Principal,
     bus::{Topic, Wakeups},
     connector::{Connector, SendError},
-    store::{RunStore, StoreResult},
+    store::{AuditStore, RunStore, StoreResult},
 };
 
 const ACCEPTED: u16 = 202;
@@ -35,6 +36,8 @@ const FAILED: u16 = 500;
 pub struct Canceler {
     /// Where runs are.
     pub runs: Arc<dyn RunStore>,
+    /// Where cancellations are noted that are made elsewhere.
+    pub audit: Arc<dyn AuditStore>,
     /// The way to foreign hosts, where it is on.
     pub connector: Option<Arc<dyn Connector>>,
     /// Wakes workers and followers.
@@ -49,17 +52,20 @@ impl Canceler {
     pub async fn cancel(
         &self,
         principal: &Principal,
+        request_id: String,
         items: &[CancelItem],
     ) -> StoreResult<Vec<RunCanceled>> {
+        let actor = Actor::of(principal, request_id);
         let is_allowed = |item: &&CancelItem| principal.may_act_for(&item.org_id);
         let requests: Vec<CancelRequest> = items.iter().filter(is_allowed).map(request).collect();
         let outcomes = if requests.is_empty() {
             Vec::new()
         } else {
             crash::point("cancel.before_commit");
-            self.runs.cancel(&requests, OffsetDateTime::now_utc()).await?
+            self.runs.cancel(&requests, OffsetDateTime::now_utc(), Some(&actor)).await?
         };
         crash::point("cancel.committed");
+        self.note_elsewhere(&actor, &outcomes).await?;
         // Outcomes come in the order of the items that were asked for.
         let mut outcomes = outcomes.into_iter();
         let answers: Vec<_> = items
@@ -70,6 +76,22 @@ impl Canceler {
             })
             .collect();
         Ok(stream::iter(answers).buffered(MAX_CONCURRENT_SENDS).collect().await)
+    }
+
+    /// The log says who asks for the end of a run elsewhere before anybody is asked: what happens
+    /// there is in no transaction of ours.
+    async fn note_elsewhere(&self, by: &Actor, outcomes: &[CancelOutcome]) -> StoreResult<()> {
+        let asked = outcomes.iter().filter_map(|outcome| match outcome {
+            CancelOutcome::Elsewhere(run) if elsewhere(run).is_ok() => {
+                Some((run.org_id.as_str(), run.id))
+            }
+            _ => None,
+        });
+        let entries = by.did_to_runs(Action::RunCancel, asked, OffsetDateTime::now_utc());
+        if entries.is_empty() || self.connector.is_none() {
+            return Ok(());
+        }
+        self.audit.note(&entries).await
     }
 
     async fn answer(&self, item: &CancelItem, outcome: CancelOutcome) -> RunCanceled {
@@ -92,13 +114,10 @@ impl Canceler {
         RunCanceled { code, run_id: if code == ACCEPTED { item.run_id } else { Uuid::nil() } }
     }
 
-    /// The contract's checks in its order; the state arrives later, by the Satellite's uploads.
+    /// The state arrives later, by the Satellite's uploads.
     async fn elsewhere(&self, run: &RunRow, principal: &str) -> u16 {
-        if run.sat_id.is_none() || run.sat_org_id.is_none() {
-            return BAD_REQUEST;
-        }
-        if run.status != RunStatus::Running {
-            return CONFLICT;
+        if let Err(code) = elsewhere(run) {
+            return code;
         }
         let Some(connector) = &self.connector else { return CONFLICT };
         match connector.cancel(run, principal).await {
@@ -110,6 +129,17 @@ impl Canceler {
             }
         }
     }
+}
+
+/// The contract's checks of a run that is not our workers', in its order.
+fn elsewhere(run: &RunRow) -> Result<(), u16> {
+    if run.sat_id.is_none() || run.sat_org_id.is_none() {
+        return Err(BAD_REQUEST);
+    }
+    if run.status != RunStatus::Running {
+        return Err(CONFLICT);
+    }
+    Ok(())
 }
 
 fn request(item: &CancelItem) -> CancelRequest {

@@ -21,6 +21,7 @@ use super::{
     sending::send_all,
 };
 use crate::{
+    audit::model::{Action, Actor, AuditEntry},
     auth::principal::Principal,
     bus::{Topic, Wakeups},
     connector::Connector,
@@ -56,6 +57,8 @@ pub struct DispatchRequest {
     pub principal: Principal,
     /// What.
     pub items: Vec<DispatchItem>,
+    /// The request's id.
+    pub request_id: String,
     /// How a repetition is recognised, if it may be repeated.
     pub repeatable: Option<Repeatable>,
 }
@@ -125,7 +128,10 @@ impl Dispatcher {
             }
             repeatable.answered(&request.principal, now, answer_of(&answers))
         });
-        match self.commit(&runs, key.as_ref()).await {
+        let created = runs.iter().map(|run| (run.org_id.as_str(), run.id));
+        let actor = Actor::of(&request.principal, request.request_id.clone());
+        let audit = actor.did_to_runs(Action::RunDispatch, created, now);
+        match self.commit(&runs, key.as_ref(), &audit).await {
             Ok(CreateOutcome::Created) => {}
             Ok(CreateOutcome::Replay(answer)) => return Dispatched::Replay(answer),
             Ok(CreateOutcome::InFlight) => return Dispatched::InFlight,
@@ -150,12 +156,13 @@ impl Dispatcher {
         &self,
         runs: &[NewRun],
         key: Option<&IdempotencyKey>,
+        audit: &[AuditEntry],
     ) -> StoreResult<CreateOutcome> {
         if runs.is_empty() && key.is_none() {
             return Ok(CreateOutcome::Created);
         }
         crash::point("dispatch.before_commit");
-        let outcome = self.runs.create(runs, key).await;
+        let outcome = self.runs.create(runs, key, audit).await;
         crash::point("dispatch.committed");
         outcome
     }

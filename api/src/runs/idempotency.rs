@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use time::{Duration, OffsetDateTime};
 
 use super::model::{IdempotencyKey, StoredAnswer};
-use crate::auth::principal::{Kind, OrgScope, Principal};
+use crate::auth::principal::{OrgScope, Principal};
 
 /// How long a key is kept, finished or not. Where the process was killed while it sent to foreign
 /// hosts, the runs are kept and listed, but what became of each message is not known: the key is
@@ -68,13 +68,8 @@ impl Repeatable {
         expires_at: OffsetDateTime,
         answer: Option<StoredAnswer>,
     ) -> IdempotencyKey {
-        let kind = match principal.kind {
-            Kind::Service => "service",
-            Kind::Identity => "identity",
-            Kind::Worker => "worker",
-        };
         IdempotencyKey {
-            principal: format!("{kind}:{}", principal.id),
+            principal: format!("{}:{}", principal.kind.as_str(), principal.id),
             org_id: match &principal.org {
                 OrgScope::All => "*".to_owned(),
                 OrgScope::One(org_id) => org_id.clone(),

@@ -66,7 +66,12 @@ pub async fn dispatch(
         headers.get_all(IDEMPOTENCY_KEY).iter().map(HeaderValue::as_bytes).collect();
     let repeatable = Repeatable::new(&keys, &body.raw)
         .map_err(|why| Problem::ours(StatusCode::BAD_REQUEST, "invalid_idempotency_key", why))?;
-    let request = DispatchRequest { principal: body.service, items: body.value, repeatable };
+    let request = DispatchRequest {
+        principal: body.service,
+        items: body.value,
+        request_id: request_id(),
+        repeatable,
+    };
     let dispatcher = dispatcher(&app);
     // In a task of its own: a caller that hangs up must not leave committed runs unsent.
     let work = async move { dispatcher.dispatch(&request).await };
@@ -133,10 +138,11 @@ pub async fn cancel(
 ) -> Result<JsonReply<Vec<RunCanceled>>, Problem> {
     let canceler = Canceler {
         runs: Arc::clone(&app.stores.runs),
+        audit: Arc::clone(&app.stores.audit),
         connector: app.connector.clone(),
         wakeups: app.wakeups.clone(),
     };
-    let canceled = canceler.cancel(&body.service, &body.value).await?;
+    let canceled = canceler.cancel(&body.service, request_id(), &body.value).await?;
     Ok(JsonReply(StatusCode::MULTI_STATUS, canceled))
 }
 

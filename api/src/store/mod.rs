@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
+    audit::model::{Actor, AuditEntry},
     execution::model::{
         AppendBatch, AppendOutcome, ClaimRequest, ClaimedWork, Finish, FinishOutcome, Hold,
         StoredInputs,
@@ -25,9 +26,12 @@ use crate::{
     uploads::model::{ApplyOutcome, ClaimedUpload, RunnerUpdate, Upload},
 };
 
+mod audit;
 pub mod leases;
 pub mod postgres;
 pub mod sqlite;
+
+pub use audit::AuditStore;
 
 /// A failure of the database itself. Never the caller's fault.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,8 @@ pub struct Stores {
     pub uploads: Arc<dyn UploadStore>,
     /// Stored playbooks.
     pub playbooks: Arc<dyn PlaybookStore>,
+    /// What was changed by whom.
+    pub audit: Arc<dyn AuditStore>,
     /// What time does to rows.
     pub upkeep: Arc<dyn UpkeepStore>,
     /// Rights that one process at a time has.
@@ -69,11 +75,12 @@ pub trait RunStore: Send + Sync {
     /// with the idempotency key. With a key that is in use nothing is created. Keys that have
     /// expired count as absent, judged by the time the runs have. Where all the runs are there
     /// already, an earlier try has been committed though its answer was lost: that is `Created`, and
-    /// nothing is written again.
+    /// nothing is written again, no row of the audit log either.
     async fn create(
         &self,
         runs: &[NewRun],
         key: Option<&IdempotencyKey>,
+        audit: &[AuditEntry],
     ) -> StoreResult<CreateOutcome>;
 
     /// Stores the answer of a request that was in flight, and the key's expiry as given here (a
@@ -89,11 +96,13 @@ pub trait RunStore: Send + Sync {
 
     /// Cancels what can be canceled; outcomes in the order of the requests. A run whose work is
     /// pending becomes canceled (with its hosts), claimed or started work is marked. A run of
-    /// another organisation is not touched. Expired runs count as not running.
+    /// another organisation is not touched. Expired runs count as not running. Runs
+    /// that nobody had canceled before go into the audit log as canceled `by` this one.
     async fn cancel(
         &self,
         requests: &[CancelRequest],
         now: OffsetDateTime,
+        by: Option<&Actor>,
     ) -> StoreResult<Vec<CancelOutcome>>;
 
     /// A page of runs.
@@ -214,8 +223,13 @@ pub trait UploadStore: Send + Sync {
 /// Stored playbooks.
 #[async_trait]
 pub trait PlaybookStore: Send + Sync {
-    /// Points a name at content. Returns the content it pointed at before, if it was another.
-    async fn put(&self, playbook: &StoredPlaybook) -> StoreResult<Option<[u8; 32]>>;
+    /// Points a name at content. Returns the content it pointed at before, if it was another. The
+    /// row of the audit log is written where the name is new or points at other content now.
+    async fn put(
+        &self,
+        playbook: &StoredPlaybook,
+        audit: Option<&AuditEntry>,
+    ) -> StoreResult<Option<[u8; 32]>>;
 
     /// One stored playbook.
     async fn get(&self, org_id: &str, name: &str) -> StoreResult<Option<StoredPlaybook>>;

@@ -25,7 +25,7 @@ fn asking(run: &NewRun, org_id: &str) -> CancelRequest {
 }
 
 async fn cancel(subject: &Subject, run: &NewRun, at: OffsetDateTime) -> CancelOutcome {
-    let outcomes = subject.stores.runs.cancel(&[asking(run, &run.org_id)], at).await.unwrap();
+    let outcomes = subject.stores.runs.cancel(&[asking(run, &run.org_id)], at, None).await.unwrap();
     assert_eq!(outcomes.len(), 1);
     outcomes.into_iter().next().unwrap()
 }
@@ -114,7 +114,7 @@ pub async fn outcomes_are_in_order(subject: &Subject) {
         asking(&elsewhere[1], &org),
         asking(&busy, &org),
     ];
-    let outcomes = subject.stores.runs.cancel(&requests, at).await.unwrap();
+    let outcomes = subject.stores.runs.cancel(&requests, at, None).await.unwrap();
     let expected = [
         CancelOutcome::NotFound,
         CancelOutcome::Elsewhere(Box::new(elsewhere[0].row())),
@@ -127,9 +127,9 @@ pub async fn outcomes_are_in_order(subject: &Subject) {
     ];
     assert_eq!(outcomes, expected);
     assert_eq!(status(&subject.stores, &elsewhere[0]).await, RunStatus::Running);
-    assert_eq!(subject.stores.runs.cancel(&[], at).await.unwrap(), []);
+    assert_eq!(subject.stores.runs.cancel(&[], at, None).await.unwrap(), []);
     let nil = CancelRequest { run_id: Uuid::nil(), ..asking(&own, &org) };
-    let outcomes = subject.stores.runs.cancel(&[nil], at).await.unwrap();
+    let outcomes = subject.stores.runs.cancel(&[nil], at, None).await.unwrap();
     assert_eq!(outcomes, [CancelOutcome::NotFound]);
 }
 

@@ -238,7 +238,7 @@ pub async fn only_runs_that_run(subject: &Subject) {
     create(&subject.stores, &[over.clone(), ended.clone()]).await;
     let (run_id, org_id) = (ended.id, org.clone());
     let cancel = CancelRequest { run_id, org_id, principal: "somebody".to_owned() };
-    let canceled = subject.stores.runs.cancel(&[cancel], at).await.unwrap();
+    let canceled = subject.stores.runs.cancel(&[cancel], at, None).await.unwrap();
     assert_eq!(canceled, [CancelOutcome::Canceled]);
     for run in [&over, &ended] {
         assert!(!subject.stores.work.doorbell(run.recipient, at).await.unwrap().work);

@@ -88,7 +88,7 @@ pub fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 /// Creates runs without a key.
 pub async fn create(stores: &Stores, runs: &[NewRun]) {
-    assert_eq!(stores.runs.create(runs, None).await.unwrap(), CreateOutcome::Created);
+    assert_eq!(stores.runs.create(runs, None, &[]).await.unwrap(), CreateOutcome::Created);
 }
 
 /// What the store knows of a run.

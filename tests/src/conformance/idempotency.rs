@@ -24,7 +24,7 @@ fn answer(body: &[u8]) -> StoredAnswer {
 }
 
 async fn outcome(subject: &Subject, org: &str, key: &IdempotencyKey) -> CreateOutcome {
-    subject.stores.runs.create(&[run(org)], Some(key)).await.unwrap()
+    subject.stores.runs.create(&[run(org)], Some(key), &[]).await.unwrap()
 }
 
 /// In flight until it is answered, then the same bytes for ever; nothing is created again.
@@ -97,7 +97,7 @@ pub async fn finishing_sets_the_expiry(subject: &Subject) {
 pub async fn failures_take_no_key(subject: &Subject) {
     let (org, key) = (org(), key(&org()));
     let twice = run(&org);
-    subject.stores.runs.create(&[twice.clone(), twice], Some(&key)).await.unwrap_err();
+    subject.stores.runs.create(&[twice.clone(), twice], Some(&key), &[]).await.unwrap_err();
     assert_eq!(outcome(subject, &org, &key).await, CreateOutcome::Created);
     assert_eq!(listed(&subject.stores, &all_runs(&org)).await.len(), 1);
 }
@@ -107,7 +107,7 @@ pub async fn failures_take_no_key(subject: &Subject) {
 pub async fn the_same_runs_again(subject: &Subject) {
     let (org, run) = (org(), [run(&org())]);
     let (first, other) = (key(&org), IdempotencyKey { key: "other".to_owned(), ..key(&org) });
-    let create = async |key| subject.stores.runs.create(&run, Some(key)).await.unwrap();
+    let create = async |key| subject.stores.runs.create(&run, Some(key), &[]).await.unwrap();
     assert_eq!(create(&first).await, CreateOutcome::Created);
     assert_eq!(create(&first).await, CreateOutcome::InFlight);
     assert_eq!(create(&other).await, CreateOutcome::Created);
@@ -119,7 +119,7 @@ pub async fn the_same_runs_again(subject: &Subject) {
 pub async fn expiry_by_the_time_of_the_runs(subject: &Subject) {
     let (org, first) = (org(), key(&org()));
     let at = |after: Duration| NewRun { created_at: first.expires_at + after, ..run(&org) };
-    let create = async |run| subject.stores.runs.create(&[run], Some(&first)).await.unwrap();
+    let create = async |run| subject.stores.runs.create(&[run], Some(&first), &[]).await.unwrap();
     let moment = Duration::microseconds(1);
     assert_eq!(create(at(-moment)).await, CreateOutcome::Created);
     assert_eq!(create(at(-moment)).await, CreateOutcome::InFlight);
@@ -132,7 +132,7 @@ pub async fn used_by_many_at_once(subject: &Subject) {
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let (runs, run, key) = (subject.stores.runs.clone(), run(&org), key(&org));
-            tokio::spawn(async move { runs.create(&[run], Some(&key)).await.unwrap() })
+            tokio::spawn(async move { runs.create(&[run], Some(&key), &[]).await.unwrap() })
         })
         .collect();
     let mut created = 0;

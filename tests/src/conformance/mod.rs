@@ -17,6 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub mod append;
+pub mod audit;
 pub mod cancel;
 pub mod claims;
 pub mod finish;

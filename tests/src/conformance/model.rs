@@ -125,7 +125,7 @@ pub async fn lists_are_what_a_model_says(subject: &Subject) {
     for row in rows.iter_mut().filter(|row| row.timeout > 0).step_by(5) {
         let (run_id, org_id) = (row.id, row.org_id.clone());
         let request = CancelRequest { run_id, org_id, principal: "model".to_owned() };
-        subject.stores.runs.cancel(&[request], earliest).await.unwrap();
+        subject.stores.runs.cancel(&[request], earliest, None).await.unwrap();
         (row.status, row.updated_at) = (RunStatus::Canceled, earliest);
     }
     for nth in 0..QUERIES {

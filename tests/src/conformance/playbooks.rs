@@ -25,9 +25,9 @@ pub async fn put_and_get(subject: &Subject) {
     let org = org();
     let store = &subject.stores.playbooks;
     let first = playbook(&org, "site", 1);
-    assert_eq!(store.put(&first).await.unwrap(), None);
+    assert_eq!(store.put(&first, None).await.unwrap(), None);
     assert_eq!(store.get(&org, "site").await.unwrap(), Some(first.clone()));
-    assert_eq!(store.put(&first).await.unwrap(), None, "the same content is no other");
+    assert_eq!(store.put(&first, None).await.unwrap(), None, "the same content is no other");
     let later = now() + Duration::hours(1);
     let second = StoredPlaybook {
         entry: Some("play.yml".to_owned()),
@@ -35,7 +35,7 @@ pub async fn put_and_get(subject: &Subject) {
         updated_at: later,
         ..playbook(&org, "site", 2)
     };
-    assert_eq!(store.put(&second).await.unwrap(), Some([1; 32]));
+    assert_eq!(store.put(&second, None).await.unwrap(), Some([1; 32]));
     let expected = StoredPlaybook { created_at: first.created_at, ..second };
     assert_eq!(store.get(&org, "site").await.unwrap(), Some(expected));
     assert_eq!(store.get(&org, "other").await.unwrap(), None);
@@ -46,9 +46,9 @@ pub async fn put_and_get(subject: &Subject) {
 pub async fn listed_by_name(subject: &Subject) {
     let (org, other) = (org(), org());
     for name in ["b", "a", "B", "a-1", "a.1"] {
-        subject.stores.playbooks.put(&playbook(&org, name, 1)).await.unwrap();
+        subject.stores.playbooks.put(&playbook(&org, name, 1), None).await.unwrap();
     }
-    subject.stores.playbooks.put(&playbook(&other, "c", 1)).await.unwrap();
+    subject.stores.playbooks.put(&playbook(&other, "c", 1), None).await.unwrap();
     let list = async |limit, offset| {
         let page = subject.stores.playbooks.list(&org, limit, offset).await.unwrap();
         assert_eq!(page.total, 5);
@@ -64,11 +64,14 @@ pub async fn content_is_found_by_organisation(subject: &Subject) {
     let (org, other) = (org(), org());
     let store = &subject.stores.playbooks;
     let entry = Some("site.yml".to_owned());
-    store.put(&StoredPlaybook { entry: entry.clone(), ..playbook(&org, "a", 1) }).await.unwrap();
+    store
+        .put(&StoredPlaybook { entry: entry.clone(), ..playbook(&org, "a", 1) }, None)
+        .await
+        .unwrap();
     let found = store.find_content(&org, &[1; 32]).await.unwrap().unwrap();
     assert_eq!((found.entry, found.size), (entry, 1));
     assert_eq!(store.find_content(&other, &[1; 32]).await.unwrap(), None);
-    store.put(&playbook(&org, "a", 2)).await.unwrap();
+    store.put(&playbook(&org, "a", 2), None).await.unwrap();
     assert_eq!(store.find_content(&org, &[1; 32]).await.unwrap(), None);
     assert!(store.find_content(&org, &[2; 32]).await.unwrap().is_some());
 }

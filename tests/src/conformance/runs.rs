@@ -94,7 +94,7 @@ pub async fn a_batch_is_created_whole_or_not_at_all(subject: &Subject) {
     batch.iter_mut().for_each(|run| run.hosts = hosts(&["a", "b"]));
     let mut broken = batch.clone();
     broken[49].id = first.id;
-    let error = subject.stores.runs.create(&broken, None).await.unwrap_err();
+    let error = subject.stores.runs.create(&broken, None, &[]).await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)), "{error}");
     assert_eq!(listed(&subject.stores, &all_runs(&org)).await, [first.id]);
     create(&subject.stores, &batch).await;
@@ -226,7 +226,7 @@ pub async fn a_batch_created_twice_is_there_once(subject: &Subject) {
     }
     let [first, _, third] = batch;
     for mixed in [[first.clone(), run(&org)], [run(&org), third], [first.clone(), first]] {
-        let error = subject.stores.runs.create(&mixed, None).await.unwrap_err();
+        let error = subject.stores.runs.create(&mixed, None, &[]).await.unwrap_err();
         assert!(matches!(error, StoreError::Failed(_)), "{error}");
         assert_eq!(listed(&subject.stores, &all_runs(&org)).await.len(), 3);
     }

@@ -180,14 +180,14 @@ pub async fn forgetting(subject: &Subject) {
     };
     let (short, long) =
         (key("short", at + Duration::hours(1)), key("long", at + Duration::days(9)));
-    subject.stores.runs.create(&[], Some(&short)).await.unwrap();
-    subject.stores.runs.create(std::slice::from_ref(&run), Some(&long)).await.unwrap();
+    subject.stores.runs.create(&[], Some(&short), &[]).await.unwrap();
+    subject.stores.runs.create(std::slice::from_ref(&run), Some(&long), &[]).await.unwrap();
     let hour = Duration::hours(1);
     assert_eq!(subject.stores.upkeep.forget(at, at - hour, 9).await.unwrap(), 0);
     assert_eq!(subject.stores.upkeep.forget(at + hour, at - hour, 9).await.unwrap(), 1);
-    let again = subject.stores.runs.create(&[], Some(&short)).await.unwrap();
+    let again = subject.stores.runs.create(&[], Some(&short), &[]).await.unwrap();
     assert_eq!(again, CreateOutcome::Created);
-    let again = subject.stores.runs.create(&[], Some(&long)).await.unwrap();
+    let again = subject.stores.runs.create(&[], Some(&long), &[]).await.unwrap();
     assert_eq!(again, CreateOutcome::InFlight);
     assert_eq!(subject.stores.upkeep.forget(at, at + hour, 9).await.unwrap(), 1);
     assert_eq!(subject.probe.outbox(run.id).await.len(), 0);
@@ -206,7 +206,7 @@ pub async fn forgetting_is_limited_per_call(subject: &Subject) {
             expires_at: at + Duration::hours(1),
             answer: None,
         };
-        subject.stores.runs.create(&[run(&org)], Some(&key)).await.unwrap();
+        subject.stores.runs.create(&[run(&org)], Some(&key), &[]).await.unwrap();
     }
     let later = at + Duration::hours(2);
     let mut counts = Vec::new();

@@ -240,7 +240,7 @@ async fn a_cancellation_reaches_the_worker_by_bell_and_by_answer() {
         principal: "tester".to_owned(),
     };
     let now = OffsetDateTime::now_utc();
-    let outcome = service.app.stores.runs.cancel(&[request], now).await.unwrap();
+    let outcome = service.app.stores.runs.cancel(&[request], now, None).await.unwrap();
     assert!(matches!(outcome[0], CancelOutcome::Requested { .. }), "{outcome:?}");
     assert_eq!(waiting.await.unwrap().cancel, [run.run_id]);
     assert!(worker.append(&run, 1, &[printed("a", "x")]).await.unwrap().cancel);

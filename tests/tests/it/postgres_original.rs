@@ -148,7 +148,7 @@ async fn runs_of_the_original_are_canceled_elsewhere() {
         principal: "jane".to_owned(),
     };
     let requests = [request(PLAIN, ORG), request(Uuid::new_v4(), ORG), request(BARE, "other")];
-    let outcomes = stores.runs.cancel(&requests, now()).await.unwrap();
+    let outcomes = stores.runs.cancel(&requests, now(), None).await.unwrap();
     assert!(matches!(&outcomes[0], CancelOutcome::Elsewhere(run) if run.id == PLAIN));
     assert_eq!(outcomes[1..], [CancelOutcome::NotFound, CancelOutcome::OtherOrg]);
 }

@@ -82,7 +82,7 @@ async fn output_that_is_no_text_becomes_text_in_logs_and_stays_bytes_in_chunks()
     let stores = Database::migrated().await.unwrap().stores().await.unwrap();
     let recipient = Uuid::new_v4();
     let run = new_run(recipient);
-    stores.runs.create(std::slice::from_ref(&run), None).await.unwrap();
+    stores.runs.create(std::slice::from_ref(&run), None, &[]).await.unwrap();
     let work = stores.work.claim(&claim_of(recipient)).await.unwrap().unwrap();
     let hold = Hold { run_id: run.id, claim: work.claim, recipient };
     let inputs = stores.work.inputs(hold).await.unwrap().unwrap();
@@ -108,7 +108,7 @@ async fn creating_again_what_is_created_changes_nothing() {
     let stores = database.stores().await.unwrap();
     let runs: Vec<NewRun> = (0..50).map(|_| new_run(Uuid::new_v4())).collect();
     for _ in 0..2 {
-        assert_eq!(stores.runs.create(&runs, None).await.unwrap(), CreateOutcome::Created);
+        assert_eq!(stores.runs.create(&runs, None, &[]).await.unwrap(), CreateOutcome::Created);
     }
     let counts = "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM outbox)";
     let row = database.client().await.unwrap().query_one(counts, &[]).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_recipient_gets_one_run_however_many_ask() {
     let stores = Database::migrated().await.unwrap().stores().await.unwrap();
     let recipient = Uuid::new_v4();
     let runs: Vec<NewRun> = (0..3).map(|_| new_run(recipient)).collect();
-    stores.runs.create(&runs, None).await.unwrap();
+    stores.runs.create(&runs, None, &[]).await.unwrap();
     let asked: Vec<_> = (0..16)
         .map(|_| {
             let work = stores.work.clone();
@@ -138,7 +138,7 @@ async fn a_recipient_gets_one_run_however_many_ask() {
 async fn the_answer_to_a_claim_that_was_lost_is_given_again() {
     let stores = Database::migrated().await.unwrap().stores().await.unwrap();
     let recipient = Uuid::new_v4();
-    stores.runs.create(&[new_run(recipient)], None).await.unwrap();
+    stores.runs.create(&[new_run(recipient)], None, &[]).await.unwrap();
     let request = claim_of(recipient);
     let first = stores.work.claim(&request).await.unwrap().unwrap();
     assert_eq!(stores.work.claim(&request).await.unwrap(), Some(first));
@@ -149,7 +149,7 @@ async fn batches_that_meet_do_not_deadlock() {
     let database = Database::migrated().await.unwrap();
     let stores = database.stores().await.unwrap();
     let runs: Vec<NewRun> = (0..40).map(|_| new_run(Uuid::new_v4())).collect();
-    stores.runs.create(&runs, None).await.unwrap();
+    stores.runs.create(&runs, None, &[]).await.unwrap();
     let request = |run: &NewRun| CancelRequest {
         run_id: run.id,
         org_id: ORG.to_owned(),
@@ -166,7 +166,7 @@ async fn batches_that_meet_do_not_deadlock() {
         tasks.push(tokio::spawn(async move {
             let later = now() + Duration::hours(2);
             stores.upkeep.expire(later, 7).await.unwrap();
-            stores.runs.cancel(&requests, now()).await.unwrap()
+            stores.runs.cancel(&requests, now(), None).await.unwrap()
         }));
     }
     let mut canceled = 0;

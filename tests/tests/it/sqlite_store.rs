@@ -115,7 +115,7 @@ async fn work_goes_on_when_its_caller_goes_away() {
     for _ in 0..20 {
         let (runs, run) = (stores.runs.clone(), run(&org));
         let _ = tokio::time::timeout(Duration::from_micros(50), async move {
-            runs.create(&[run], None).await.unwrap();
+            runs.create(&[run], None, &[]).await.unwrap();
         })
         .await;
     }

@@ -4,11 +4,13 @@
 //! [`PskJson`] for the contract's internal routes, [`OrgCaller`] and [`OrgOperator`] for everything
 //! under the public base path, [`Worker`] for the routes of workers, [`Segments`] for paths.
 
+mod admin;
 mod caller;
 mod psk_json;
 mod segments;
 mod worker;
 
+pub use admin::Admin;
 pub use caller::{IDENTITY_HEADER, ORG_HEADER, OrgCaller, OrgOperator};
 pub use psk_json::PskJson;
 pub use segments::Segments;

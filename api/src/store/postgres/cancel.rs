@@ -8,13 +8,14 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    PostgresStore,
-    connection::{Points, both, committed, run as execute},
+    PostgresStore, audit,
+    connection::{Points, all, both, committed, run as execute},
     fault::Fault,
     outbox::Changes,
     rows::{self, held, run_columns},
 };
 use crate::{
+    audit::model::{Action, Actor},
     events::model::EventType,
     execution::model::WorkState,
     runs::model::{CancelOutcome, CancelRequest, RunRow},
@@ -26,6 +27,7 @@ pub(super) async fn cancel(
     store: &PostgresStore,
     requests: &[CancelRequest],
     now: OffsetDateTime,
+    by: Option<&Actor>,
 ) -> StoreResult<Vec<CancelOutcome>> {
     store
         .retrying(|| async {
@@ -34,7 +36,12 @@ pub(super) async fn cancel(
             let ids: Vec<Uuid> = requests.iter().map(|request| request.run_id).collect();
             let mut batch = Batch::locked(&transaction, &ids).await?;
             let outcomes = requests.iter().map(|request| batch.decide(request, now)).collect();
-            batch.write(&transaction, now).await?;
+            let canceled = batch.write(&transaction, now).await?;
+            if let Some(by) = by {
+                let runs = canceled.iter().map(|(org_id, run)| (org_id.as_str(), *run));
+                let entries = by.did_to_runs(Action::RunCancel, runs, now);
+                audit::write(&transaction, &entries).await?;
+            }
             committed(
                 transaction,
                 Points("store.cancel.commit", "store.cancel.committed"),
@@ -99,18 +106,28 @@ impl Batch {
         CancelOutcome::Requested { recipient: run.recipient }
     }
 
-    async fn write(self, transaction: &Transaction<'_>, now: OffsetDateTime) -> Result<(), Fault> {
+    /// Writes what was decided; answers with the runs that nobody had canceled before, and whose
+    /// they are.
+    async fn write(
+        self,
+        transaction: &Transaction<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Vec<(String, Uuid)>, Fault> {
         const MARK: &str = "
             UPDATE run_work w SET cancel_requested = true, canceled_by = n.principal
             FROM unnest($1::uuid[], $2::text[]) AS n (run_id, principal)
-            WHERE w.run_id = n.run_id AND NOT w.cancel_requested";
+            WHERE w.run_id = n.run_id AND NOT w.cancel_requested
+            RETURNING w.run_id, w.org_id";
+        let mut canceled = Vec::new();
         if !self.marked.is_empty() {
-            execute(transaction, MARK, &[&self.marked, &self.marked_by]).await?;
+            for row in all(transaction, MARK, &[&self.marked, &self.marked_by]).await? {
+                canceled.push((row.try_get("org_id")?, row.try_get("run_id")?));
+            }
         }
         let ids: Vec<Uuid> = self.ended.iter().map(|run| run.id).collect();
         close_work(transaction, &ids).await?;
         end(transaction, self.ended, RunStatus::Canceled, now).await?;
-        Ok(())
+        Ok(canceled)
     }
 }
 

@@ -6,12 +6,13 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    PostgresStore,
+    PostgresStore, audit,
     connection::{Param, Points, committed, one, prepared},
     fault::Fault,
     outbox::Changes,
 };
 use crate::{
+    audit::model::AuditEntry,
     events::model::EventType,
     runs::model::{CreateOutcome, IdempotencyKey, NewRoute, NewRun, StoredAnswer},
     store::StoreResult,
@@ -158,7 +159,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Sends all statements at once: the server works through them in this order.
-    async fn insert(&self, transaction: &Transaction<'_>) -> Result<(), Fault> {
+    async fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        audit: &[AuditEntry],
+    ) -> Result<(), Fault> {
         let texts = [INSERT_RUNS, INSERT_HOSTS, INSERT_WORK, INSERT_DISPATCH];
         let [runs, hosts, work, dispatch] = prepared(transaction, texts).await?;
         tokio::try_join!(
@@ -198,6 +203,7 @@ impl<'a> Batch<'a> {
                 Ok(transaction.execute(&dispatch, &[&self.dispatched, &self.dispatched_at]).await?)
             },
             self.changes.write(transaction),
+            audit::write(transaction, audit),
         )?;
         Ok(())
     }
@@ -208,6 +214,7 @@ pub(super) async fn create(
     store: &PostgresStore,
     runs: &[NewRun],
     key: Option<&IdempotencyKey>,
+    audit: &[AuditEntry],
 ) -> StoreResult<CreateOutcome> {
     let batch = Batch::of(runs);
     // Expiry of keys is judged by the same clock as everything else in the request.
@@ -221,7 +228,7 @@ pub(super) async fn create(
             {
                 return Ok(used);
             }
-            match batch.insert(&transaction).await {
+            match batch.insert(&transaction, audit).await {
                 Err(fault) if fault.violates("runs_pkey") => {
                     drop(transaction);
                     return created_before(&client, &batch, fault).await;

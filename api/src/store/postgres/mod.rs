@@ -12,6 +12,7 @@
 mod adopt;
 mod append;
 mod apply;
+mod audit;
 mod cancel;
 mod claim;
 mod connection;
@@ -53,6 +54,7 @@ impl PostgresStore {
             recipients: store.clone(),
             uploads: store.clone(),
             playbooks: store.clone(),
+            audit: store.clone(),
             upkeep: store.clone(),
             leases: store,
         })

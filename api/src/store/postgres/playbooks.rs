@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::{
-    PostgresStore,
+    PostgresStore, audit as log,
     connection::{Param, Points, all, committed, one, run as execute},
     fault::Fault,
     rows::{held, holdable},
 };
 use crate::{
+    audit::model::AuditEntry,
     playbooks::model::StoredPlaybook,
     runs::model::Rows,
     store::{PlaybookStore, StoreResult},
@@ -17,7 +18,11 @@ use crate::{
 
 #[async_trait]
 impl PlaybookStore for PostgresStore {
-    async fn put(&self, playbook: &StoredPlaybook) -> StoreResult<Option<[u8; 32]>> {
+    async fn put(
+        &self,
+        playbook: &StoredPlaybook,
+        audit: Option<&AuditEntry>,
+    ) -> StoreResult<Option<[u8; 32]>> {
         const BEFORE: &str =
             "SELECT sha256 FROM playbooks WHERE org_id = $1 AND name = $2 FOR UPDATE";
         const PUT: &str = "
@@ -37,6 +42,9 @@ impl PlaybookStore for PostgresStore {
             let params: [Param<'_>; 7] =
                 [org_id, name, &content, size, &entry, created_at, updated_at];
             execute(&transaction, PUT, &params).await?;
+            if before != Some(*sha256) {
+                log::write(&transaction, audit).await?;
+            }
             committed(
                 transaction,
                 Points("store.playbook.commit", "store.playbook.committed"),

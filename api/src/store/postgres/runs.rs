@@ -15,6 +15,7 @@ use super::{
     rows::{self, holdable, run_columns},
 };
 use crate::{
+    audit::model::{Actor, AuditEntry},
     execution::model::WorkState,
     runs::model::{
         CancelOutcome, CancelRequest, CreateOutcome, IdempotencyKey, LogSlice, NewRun, Rows,
@@ -29,8 +30,9 @@ impl RunStore for PostgresStore {
         &self,
         runs: &[NewRun],
         key: Option<&IdempotencyKey>,
+        audit: &[AuditEntry],
     ) -> StoreResult<CreateOutcome> {
-        create::create(self, runs, key).await
+        create::create(self, runs, key, audit).await
     }
 
     async fn finish_idempotent(
@@ -70,8 +72,9 @@ impl RunStore for PostgresStore {
         &self,
         requests: &[CancelRequest],
         now: OffsetDateTime,
+        by: Option<&Actor>,
     ) -> StoreResult<Vec<CancelOutcome>> {
-        cancel::cancel(self, requests, now).await
+        cancel::cancel(self, requests, now, by).await
     }
 
     async fn list(&self, query: &RunQuery) -> StoreResult<Rows<RunRow>> {

@@ -7,52 +7,74 @@ use uuid::Uuid;
 
 use super::{
     super::StoreResult,
+    audit,
     changes::{close_work, end_run, find_run, take_as_sent},
 };
 use crate::{
+    audit::model::{Action, Actor},
     execution::model::WorkState,
     runs::model::{CancelOutcome, CancelRequest, SendOutcome},
 };
 
-/// Cancels one run, as far as it can be.
-pub(super) fn cancel(
+/// Cancels runs, as far as they can be; those that nobody had canceled before go into the log.
+pub(super) fn all(
+    tx: &Transaction<'_>,
+    requests: &[CancelRequest],
+    now: OffsetDateTime,
+    by: Option<&Actor>,
+) -> StoreResult<Vec<CancelOutcome>> {
+    let (mut outcomes, mut canceled) = (Vec::new(), Vec::new());
+    for request in requests {
+        let (outcome, is_first) = cancel(tx, request, now)?;
+        outcomes.push(outcome);
+        canceled.extend(is_first.then_some((request.org_id.as_str(), request.run_id)));
+    }
+    if let Some(by) = by {
+        audit::write(tx, &by.did_to_runs(Action::RunCancel, canceled, now))?;
+    }
+    Ok(outcomes)
+}
+
+/// Cancels one run, as far as it can be; and whether nobody had before.
+fn cancel(
     tx: &Transaction<'_>,
     request: &CancelRequest,
     now: OffsetDateTime,
-) -> StoreResult<CancelOutcome> {
+) -> StoreResult<(CancelOutcome, bool)> {
     let Some(mut run) = find_run(tx, request.run_id)? else {
-        return Ok(CancelOutcome::NotFound);
+        return Ok((CancelOutcome::NotFound, false));
     };
     if run.org_id != request.org_id {
-        return Ok(CancelOutcome::OtherOrg);
+        return Ok((CancelOutcome::OtherOrg, false));
     }
     let state = tx
         .prepare_cached("SELECT state FROM run_work WHERE run_id = ?1")?
         .query_row([run.id], |row| row.get(0))
         .optional()?;
     let Some(state) = state.map(WorkState::from_code) else {
-        return Ok(CancelOutcome::Elsewhere(Box::new(run)));
+        return Ok((CancelOutcome::Elsewhere(Box::new(run)), false));
     };
     if run.status_at(now) != RunStatus::Running || state == WorkState::Done {
-        return Ok(CancelOutcome::NotRunning);
+        return Ok((CancelOutcome::NotRunning, false));
     }
-    request_end(tx, request)?;
+    let is_first = request_end(tx, request)?;
     if state == WorkState::Pending {
         close_work(tx, run.id)?;
         end_run(tx, &mut run, RunStatus::Canceled, now)?;
-        return Ok(CancelOutcome::Canceled);
+        return Ok((CancelOutcome::Canceled, is_first));
     }
-    Ok(CancelOutcome::Requested { recipient: run.recipient })
+    Ok((CancelOutcome::Requested { recipient: run.recipient }, is_first))
 }
 
-/// Marks work to be ended; the first who asked is remembered.
-fn request_end(tx: &Transaction<'_>, request: &CancelRequest) -> StoreResult<()> {
-    tx.prepare_cached(
-        "UPDATE run_work SET cancel_requested = 1, canceled_by = ?2
+/// Marks work to be ended; the first who asked is remembered. Whether this was the first.
+fn request_end(tx: &Transaction<'_>, request: &CancelRequest) -> StoreResult<bool> {
+    let marked = tx
+        .prepare_cached(
+            "UPDATE run_work SET cancel_requested = 1, canceled_by = ?2
          WHERE run_id = ?1 AND cancel_requested = 0",
-    )?
-    .execute(params![request.run_id, request.principal])?;
-    Ok(())
+        )?
+        .execute(params![request.run_id, request.principal])?;
+    Ok(marked > 0)
 }
 
 /// Settles a run that was sent.

@@ -8,10 +8,12 @@ use uuid::Uuid;
 
 use super::{
     super::StoreResult,
+    audit,
     changes::announce,
     encode::{At, State, to_json},
 };
 use crate::{
+    audit::model::AuditEntry,
     execution::model::WorkState,
     runs::model::{
         CreateOutcome, IdempotencyKey, NewRoute, NewRun, NewRunHost, RunHostRow, RunRow,
@@ -24,6 +26,7 @@ pub(super) fn create(
     tx: &Transaction<'_>,
     runs: &[NewRun],
     key: Option<&IdempotencyKey>,
+    entries: &[AuditEntry],
 ) -> StoreResult<CreateOutcome> {
     // Expiry of keys is judged by the same clock as everything else in the request.
     let now = runs.first().map_or_else(OffsetDateTime::now_utc, |run| run.created_at);
@@ -46,6 +49,7 @@ pub(super) fn create(
         }
         insert_route(tx, new, &run, &hosts)?;
     }
+    audit::write(tx, entries)?;
     Ok(CreateOutcome::Created)
 }
 

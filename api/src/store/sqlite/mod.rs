@@ -15,6 +15,7 @@ use std::{
 use super::Stores;
 
 mod apply;
+mod audit;
 mod cancel;
 mod changes;
 mod claims;
@@ -111,6 +112,7 @@ impl Store {
             recipients: store.clone(),
             uploads: store.clone(),
             playbooks: store.clone(),
+            audit: store.clone(),
             upkeep: store.clone(),
             leases: store,
         })

@@ -5,21 +5,25 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{
     super::{PlaybookStore, StoreResult},
-    Store,
+    Store, audit as log,
     connection::Points,
     encode::{At, collect, first},
 };
-use crate::{playbooks::model::StoredPlaybook, runs::model::Rows};
+use crate::{audit::model::AuditEntry, playbooks::model::StoredPlaybook, runs::model::Rows};
 
 /// The columns that [`playbook`] reads.
 const PLAYBOOK: &str = "org_id, name, sha256, size, entry, created_at, updated_at";
 
 #[async_trait]
 impl PlaybookStore for Store {
-    async fn put(&self, playbook: &StoredPlaybook) -> StoreResult<Option<[u8; 32]>> {
-        let playbook = playbook.clone();
+    async fn put(
+        &self,
+        playbook: &StoredPlaybook,
+        audit: Option<&AuditEntry>,
+    ) -> StoreResult<Option<[u8; 32]>> {
+        let (playbook, audit) = (playbook.clone(), audit.cloned());
         let points = Points("store.playbook.commit", "store.playbook.committed");
-        self.db.write(points, move |tx| put(tx, &playbook)).await
+        self.db.write(points, move |tx| put(tx, &playbook, audit.as_ref())).await
     }
 
     async fn get(&self, org_id: &str, name: &str) -> StoreResult<Option<StoredPlaybook>> {
@@ -67,7 +71,11 @@ fn playbook(row: &Row<'_>) -> StoreResult<StoredPlaybook> {
     })
 }
 
-fn put(tx: &Transaction<'_>, playbook: &StoredPlaybook) -> StoreResult<Option<[u8; 32]>> {
+fn put(
+    tx: &Transaction<'_>,
+    playbook: &StoredPlaybook,
+    audit: Option<&AuditEntry>,
+) -> StoreResult<Option<[u8; 32]>> {
     let before: Option<[u8; 32]> = tx
         .prepare_cached("SELECT sha256 FROM playbooks WHERE org_id = ?1 AND name = ?2")?
         .query_row([&playbook.org_id, &playbook.name], |row| row.get(0))
@@ -88,6 +96,9 @@ fn put(tx: &Transaction<'_>, playbook: &StoredPlaybook) -> StoreResult<Option<[u
         At(playbook.created_at),
         At(playbook.updated_at),
     ])?;
+    if before != Some(playbook.sha256) {
+        log::write(tx, audit)?;
+    }
     Ok(before.filter(|before| *before != playbook.sha256))
 }
 

@@ -11,9 +11,12 @@ use super::{
     connection::Points,
     create, lists, logs,
 };
-use crate::runs::model::{
-    CancelOutcome, CancelRequest, CreateOutcome, IdempotencyKey, LogSlice, NewRun, Rows, RunDetail,
-    RunHostQuery, RunHostRow, RunQuery, RunRow, SendOutcome, StoredAnswer,
+use crate::{
+    audit::model::{Actor, AuditEntry},
+    runs::model::{
+        CancelOutcome, CancelRequest, CreateOutcome, IdempotencyKey, LogSlice, NewRun, Rows,
+        RunDetail, RunHostQuery, RunHostRow, RunQuery, RunRow, SendOutcome, StoredAnswer,
+    },
 };
 
 #[async_trait]
@@ -22,10 +25,11 @@ impl RunStore for Store {
         &self,
         runs: &[NewRun],
         key: Option<&IdempotencyKey>,
+        audit: &[AuditEntry],
     ) -> StoreResult<CreateOutcome> {
-        let (runs, key) = (runs.to_vec(), key.cloned());
+        let (runs, key, audit) = (runs.to_vec(), key.cloned(), audit.to_vec());
         let points = Points("store.create.commit", "store.create.committed");
-        self.db.write(points, move |tx| create::create(tx, &runs, key.as_ref())).await
+        self.db.write(points, move |tx| create::create(tx, &runs, key.as_ref(), &audit)).await
     }
 
     async fn finish_idempotent(
@@ -47,14 +51,11 @@ impl RunStore for Store {
         &self,
         requests: &[CancelRequest],
         now: OffsetDateTime,
+        by: Option<&Actor>,
     ) -> StoreResult<Vec<CancelOutcome>> {
-        let requests = requests.to_vec();
+        let (requests, by) = (requests.to_vec(), by.cloned());
         let points = Points("store.cancel.commit", "store.cancel.committed");
-        self.db
-            .write(points, move |tx| {
-                requests.iter().map(|request| cancel::cancel(tx, request, now)).collect()
-            })
-            .await
+        self.db.write(points, move |tx| cancel::all(tx, &requests, now, by.as_ref())).await
     }
 
     async fn list(&self, query: &RunQuery) -> StoreResult<Rows<RunRow>> {

@@ -64,7 +64,7 @@ pub(crate) async fn dispatch(
     for _ in 0..turns {
         let runs: Vec<_> = (0..size).map(|_| rows::new_run("bench", recipient)).collect();
         let started = Instant::now();
-        let created = stores.runs.create(&runs, None).await?;
+        let created = stores.runs.create(&runs, None, &[]).await?;
         ours.push(started.elapsed());
         ensure!(created == CreateOutcome::Created, "{created:?}");
 
@@ -106,7 +106,7 @@ pub(crate) async fn append(
 
 async fn started_run(stores: &Stores) -> Result<Hold> {
     let recipient = Uuid::new_v4();
-    stores.runs.create(&[rows::new_run("bench", recipient)], None).await?;
+    stores.runs.create(&[rows::new_run("bench", recipient)], None, &[]).await?;
     let now = rows::now();
     let claim = Uuid::new_v4();
     let request = ClaimRequest {
