@@ -1,6 +1,7 @@
 //! What instances have to know to decide who is calling. Data only: no key here opens anything, since
 //! pre-shared keys are kept as keyed digests and SSO keys are public.
 
+use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -13,15 +14,37 @@ pub struct AuthState {
     /// The live keys of services, by id. Expired ones may be among them; whoever checks looks at
     /// [`ServiceKey::expires_at`].
     pub service_keys: Vec<ServiceKey>,
+    /// When the database last confirmed them.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub keys_confirmed_at: Option<OffsetDateTime>,
     /// The keys of the SSO server; empty where there is none.
     pub sso_keys: Vec<SsoKey>,
-    /// What tokens have to name as their issuer, as the SSO server's discovery document says;
-    /// `None` where no discovery is used, and then nothing is asked of them.
+    /// What `iss` of a token may be: one, unless a configured key is in use and the path style of
+    /// the server is not known.
     #[serde(default)]
-    pub sso_issuer: Option<String>,
-    /// When the SSO server's keys were last fetched successfully.
+    pub sso_issuers: Vec<String>,
+    /// When the SSO server's keys were last fetched successfully; `None` as long as they never
+    /// were, and where only a configured key is in use.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub sso_fetched_at: Option<OffsetDateTime>,
+}
+
+impl AuthState {
+    /// Whether both let the same callers in: equal but for the times of confirmation.
+    #[must_use]
+    pub fn same_keys(&self, other: &Self) -> bool {
+        let Self { auth_version, service_keys, sso_keys, sso_issuers, .. } = self;
+        *auth_version == other.auth_version
+            && *service_keys == other.service_keys
+            && *sso_keys == other.sso_keys
+            && *sso_issuers == other.sso_issuers
+    }
+
+    /// Whether a token that names this key can be checked.
+    #[must_use]
+    pub fn knows(&self, kid: &str) -> bool {
+        self.sso_keys.iter().any(|key| key.kid.as_deref() == Some(kid))
+    }
 }
 
 /// A pre-shared key of a service, as a digest.
@@ -45,11 +68,57 @@ pub struct ServiceKey {
 /// A public key of the SSO server, and the one algorithm it is used with.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct SsoKey {
-    /// Its id; `None` for a key that was configured, which counts for every id.
+    /// Its id; `None` for a key that was configured, or was published without one: it counts for
+    /// every id.
     pub kid: Option<String>,
     /// `RS256`, `RS384`, `RS512`, `PS256`, …, `ES256`, `ES384` or `EdDSA`, decided by the key and
     /// never by a token.
-    pub algorithm: String,
-    /// SubjectPublicKeyInfo as PEM.
-    pub pem: String,
+    pub algorithm: Algorithm,
+    /// The key itself.
+    pub public: PublicKey,
+}
+
+/// The public parts of a key, as base64url without padding where they come from a key set.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum PublicKey {
+    /// RSA.
+    Rsa {
+        /// The modulus.
+        n: String,
+        /// The exponent.
+        e: String,
+    },
+    /// A point on P-256 or P-384.
+    Ec {
+        /// One coordinate.
+        x: String,
+        /// The other.
+        y: String,
+    },
+    /// Ed25519.
+    Ed {
+        /// The key.
+        x: String,
+    },
+    /// RSA, as PEM.
+    Pem {
+        /// The text.
+        pem: String,
+    },
+}
+
+impl SsoKey {
+    /// What checks signatures. Made once per state, not per token.
+    ///
+    /// # Errors
+    /// When the key is not one. Keys in an [`AuthState`] were all tried when they were gathered.
+    pub fn decoding_key(&self) -> Result<DecodingKey, jsonwebtoken::errors::Error> {
+        match &self.public {
+            PublicKey::Rsa { n, e } => DecodingKey::from_rsa_components(n, e),
+            PublicKey::Ec { x, y } => DecodingKey::from_ec_components(x, y),
+            PublicKey::Ed { x } => DecodingKey::from_ed_components(x),
+            PublicKey::Pem { pem } => DecodingKey::from_rsa_pem(pem.as_bytes()),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Every setting is read through [`source::Source`], which knows its names, notes where its value
 //! came from and collects what is wrong, so that one start names every mistake.
 
+pub mod auth;
 pub mod build;
 pub mod cleaner;
 pub mod connector;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub http: http::HttpSettings,
     /// Dispatches and runs.
     pub dispatch: dispatch::DispatchSettings,
+    /// Who may call.
+    pub auth: auth::AuthSettings,
     /// Secrets.
     pub secrets: secrets::SecretSettings,
     /// Foreign hosts.
@@ -89,6 +92,7 @@ impl Settings {
             http: http::HttpSettings::read(source, form, standalone.map(|own| own.listen)),
             uploads: uploads::UploadSettings::read(source, &dispatch.public_url),
             dispatch,
+            auth: auth::AuthSettings::read(source),
             secrets: secrets::SecretSettings::read(source, form),
             connector: connector::ConnectorSettings::read(source),
             storage: standalone.map_or_else(
