@@ -146,6 +146,12 @@ pub(crate) struct RunArgs {
     /// or k=v, which other users of this machine can read while this program runs
     #[arg(long = "secret", value_name = "K=V")]
     pub(crate) secrets: Vec<String>,
+    /// The SHA-256 that the playbook must have on the recipient; that of a local one when absent
+    #[arg(long, value_name = "HEX", value_parser = inputs::sha256)]
+    pub(crate) sha256: Option<String>,
+    /// A file with a detached Ed25519 signature over the playbook, for recipients that check it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
     /// Makes repeated calls one run for 24 hours; by default every call is its own run
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,

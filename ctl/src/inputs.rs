@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dispatcher_wire::{
     RunStatus,
     inputs::{MAX_INPUTS_BYTES, RunInputs},
@@ -17,6 +18,10 @@ use crate::{
 
 /// The longest timeout the dispatcher takes, in seconds.
 const MAX_TIMEOUT: i64 = 604_800;
+/// How long an Ed25519 signature is.
+const SIGNATURE_BYTES: usize = 64;
+/// The most that a file with a signature may have.
+const MAX_SIGNATURE_FILE: u64 = 4096;
 /// The most `-v` that Ansible understands.
 const MAX_VERBOSITY: u8 = 5;
 
@@ -31,6 +36,8 @@ pub(crate) fn collect(args: &RunArgs) -> Result<Option<RunInputs>> {
         check: args.check,
         diff: args.diff,
         verbosity: args.verbose.min(MAX_VERBOSITY),
+        playbook_sha256: args.sha256.clone(),
+        playbook_signature: args.signature.as_deref().map(signature).transpose()?,
         secrets: secret::collect(&args.secrets)?,
     };
     if inputs == RunInputs::default() {
@@ -45,6 +52,39 @@ pub(crate) fn collect(args: &RunArgs) -> Result<Option<RunInputs>> {
         .hint("put large data into the playbook's folder and run the folder"));
     }
     Ok(Some(inputs))
+}
+
+/// A SHA-256, as `sha256sum` prints it.
+pub(crate) fn sha256(text: &str) -> std::result::Result<String, String> {
+    let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if hex {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("allowed: 64 hexadecimal digits".to_owned())
+    }
+}
+
+/// A detached Ed25519 signature: a file with its 64 bytes, or with these in base64.
+fn signature(path: &Path) -> Result<String> {
+    let wrong = |why: &str| {
+        Trouble::usage(format!("`{}` is not a signature: {why}", path.display())).hint(
+            "allowed: a file with the 64 bytes of an Ed25519 signature, or with these in base64; \
+             for example: openssl pkeyutl -sign -rawin -inkey key.pem -in site.yml -out site.yml.sig",
+        )
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| wrong(&error.to_string()))?;
+    file.take(MAX_SIGNATURE_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(|error| wrong(&error.to_string()))?;
+    if bytes.len() != SIGNATURE_BYTES {
+        let text: Vec<u8> = bytes.into_iter().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        bytes = BASE64_STANDARD.decode(text).map_err(|error| wrong(&error.to_string()))?;
+    }
+    if bytes.len() != SIGNATURE_BYTES {
+        return Err(wrong(&format!("it has {} bytes", bytes.len())));
+    }
+    Ok(BASE64_STANDARD.encode(bytes))
 }
 
 fn named(tags: &[String]) -> Vec<String> {

@@ -31,6 +31,14 @@ pub(crate) struct Local {
     entry: Option<String>,
 }
 
+impl Local {
+    /// The SHA-256 of what is stored, in hexadecimal.
+    pub(crate) fn sha256(&self) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.bytes);
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// Carries out a playbooks command.
 pub(crate) async fn playbooks(at: &At, command: PlaybooksCommand) -> Result<u8> {
     match command {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dispatcher_wire::view::RecipientView;
+use dispatcher_wire::view::{RecipientDetailView, RecipientView};
 use uuid::Uuid;
 
 use crate::{
@@ -58,6 +58,16 @@ pub(crate) async fn choose(client: &Client, wanted: Option<&str>) -> Result<Chos
         tokio::time::sleep(BETWEEN_CHECKS).await;
     }
     pick(&all(client).await?, wanted, client.org())
+}
+
+/// Whether a worker of ours takes it, which understands run inputs; foreign hosts do not.
+pub(crate) async fn is_ours(client: &Client, chosen: &Chosen) -> Result<bool> {
+    if chosen.name.is_some() {
+        return Ok(true);
+    }
+    let id = chosen.id.to_string();
+    let found: Option<RecipientDetailView> = client.get_if_there(&["recipients", &id]).await?;
+    Ok(found.is_some())
 }
 
 /// The id of a recipient that is named, for filters.
@@ -147,6 +157,9 @@ mod tests {
             connected,
             last_seen: None,
             active_runs: 0,
+            labels: [].into(),
+            version: None,
+            paused: None,
         }
     }
 

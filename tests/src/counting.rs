@@ -62,9 +62,14 @@ impl WorkStore for Counting<dyn WorkStore> {
         self.inner.inputs(hold).await
     }
 
-    async fn doorbell(&self, recipient: Uuid, now: OffsetDateTime) -> StoreResult<Doorbell> {
+    async fn doorbell(
+        &self,
+        recipient: Uuid,
+        at_a_time: u32,
+        now: OffsetDateTime,
+    ) -> StoreResult<Doorbell> {
         self.calls.note("doorbell");
-        self.inner.doorbell(recipient, now).await
+        self.inner.doorbell(recipient, at_a_time, now).await
     }
 
     async fn append(&self, hold: Hold, batch: &AppendBatch) -> StoreResult<AppendOutcome> {
@@ -98,10 +103,11 @@ impl RecipientStore for Counting<dyn RecipientStore> {
     async fn list(
         &self,
         org_id: &str,
+        labels: &BTreeMap<String, String>,
         limit: i64,
         offset: i64,
     ) -> StoreResult<Rows<RecipientSummary>> {
         self.calls.note("list");
-        self.inner.list(org_id, limit, offset).await
+        self.inner.list(org_id, labels, limit, offset).await
     }
 }

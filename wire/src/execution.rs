@@ -22,11 +22,33 @@ pub const CLAIM_HEADER: &str = "dispatcher-claim";
 /// The longest that a worker may wait for the doorbell in one request, in seconds.
 pub const MAX_WAIT_SECONDS: u64 = 30;
 
+/// The most runs that one worker may hold at a time.
+pub const MAX_AT_A_TIME: u32 = 32;
+
 /// A worker waits for work or a cancellation.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct WaitRequest {
     /// How long at most; more than [`MAX_WAIT_SECONDS`] counts as that.
     pub wait_seconds: u64,
+    /// How many runs it may hold at a time: while it has as many, nothing is work for it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub at_a_time: u32,
+}
+
+/// What a worker of a version before several at a time does not say.
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde gives it")]
+const fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+/// How many runs a worker that asks for so many may hold at a time.
+#[must_use]
+pub fn at_a_time(asked: u32) -> u32 {
+    asked.clamp(1, MAX_AT_A_TIME)
 }
 
 /// The answer to a worker that waits for work.
@@ -39,11 +61,21 @@ pub struct Doorbell {
 }
 
 /// A worker asks for its next run.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ClaimRequest {
     /// Which process asks, for people who look; at most 255 bytes are kept.
     #[serde(default)]
     pub claimed_by: String,
+    /// How many runs it may hold at a time, this one included; more than [`MAX_AT_A_TIME`] counts
+    /// as that.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub at_a_time: u32,
+}
+
+impl Default for ClaimRequest {
+    fn default() -> Self {
+        Self { claimed_by: String::new(), at_a_time: 1 }
+    }
 }
 
 /// The answer to a worker that asks for its next run.

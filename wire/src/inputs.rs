@@ -34,6 +34,12 @@ pub struct RunInputs {
     pub diff: bool,
     /// Ansible's `-v`, 0 to 5 times.
     pub verbosity: u8,
+    /// The SHA-256 that the playbook must have, as it is fetched, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub playbook_sha256: Option<String>,
+    /// A detached Ed25519 signature over the playbook as it is fetched, in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub playbook_signature: Option<String>,
     /// Extra variables that are kept sealed, handed only to the executor, and never shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secrets: Option<BTreeMap<String, Value>>,

@@ -3,14 +3,16 @@
 //! Only data and pure rules on it: no IO, no clock, no framework. The service, the worker and the
 //! command line all speak with these types, so a change here is a change of the wire.
 //!
-//! `dispatch` → a run is asked for; `execution` → a worker takes it; `event` → what it prints and
-//! does; `status` → how it ends; `view` → what clients read, `admin` → what admins do.
+//! `registration` → a recipient comes to be; `dispatch` → a run is asked for; `execution` → a worker
+//! takes it; `event` → what it prints and does; `status` → how it ends; `view` → what clients read;
+//! `admin` → what admins do.
 
 pub mod admin;
 pub mod dispatch;
 pub mod event;
 pub mod execution;
 pub mod inputs;
+pub mod registration;
 pub mod status;
 pub mod view;
 

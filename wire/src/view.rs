@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::RunStatus;
+use crate::{RunStatus, registration::Facts};
 
 /// A page of a list.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -123,6 +123,31 @@ pub struct RecipientView {
     pub last_seen: Option<String>,
     /// Runs waiting or under way.
     pub active_runs: i64,
+    /// What its operators say of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Its worker's version, where it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Why its worker takes nothing new, where it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+}
+
+/// One recipient in full.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct RecipientDetailView {
+    /// As in the list.
+    #[serde(flatten)]
+    pub recipient: RecipientView,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+    /// What its worker says of its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Facts>,
+    /// When it said so (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts_at: Option<String>,
 }
 
 /// An archive of job events that was sent back.

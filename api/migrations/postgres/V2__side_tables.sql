@@ -20,7 +20,7 @@ CREATE TABLE run_work (
     inputs json,
     sealed_secrets bytea
 ) WITH (fillfactor = 70);
--- Queues of recipients. The second is tiny: one run per recipient is under way at a time.
+-- Queues of recipients. The second is tiny: few runs per recipient are under way at a time.
 CREATE INDEX run_work_active_index ON run_work (recipient, created_at, run_id) WHERE state < 3;
 CREATE INDEX run_work_busy_index ON run_work (recipient) WHERE state IN (1, 2);
 

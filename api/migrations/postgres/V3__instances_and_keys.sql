@@ -70,7 +70,8 @@ CREATE TABLE instances (
 );
 
 -- One-time tokens with which workers register, as keyed digests. recipient: the only one it may
--- register; used_*: who did, so that the same request may be repeated.
+-- register; may_replace: also where that one is registered already; used_*: who did, so that the same
+-- request may be repeated.
 CREATE TABLE registrations (
     digest bytea PRIMARY KEY,
     org_id varchar NOT NULL,
@@ -80,17 +81,21 @@ CREATE TABLE registrations (
     created_at timestamptz NOT NULL,
     created_by text NOT NULL,
     expires_at timestamptz NOT NULL,
+    may_replace boolean NOT NULL,
     used_at timestamptz,
     used_by uuid,
     used_key_digest bytea
 );
+CREATE INDEX registrations_org_id_index ON registrations (org_id);
 CREATE INDEX registrations_expires_at_index ON registrations (expires_at);
 
--- labels are the operator's, facts the worker's.
+-- labels are the operator's, facts the worker's. removed_at: its address stays its organisation's, since
+-- runs name it.
 ALTER TABLE recipients
     ADD COLUMN labels json,
     ADD COLUMN facts json,
-    ADD COLUMN facts_at timestamptz;
+    ADD COLUMN facts_at timestamptz,
+    ADD COLUMN removed_at timestamptz;
 
 -- NULL: no broker has it yet.
 ALTER TABLE outbox ADD COLUMN published_at timestamptz;

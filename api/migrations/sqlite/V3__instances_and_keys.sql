@@ -70,7 +70,8 @@ CREATE TABLE instances (
 ) STRICT;
 
 -- One-time tokens with which workers register, as keyed digests. recipient: the only one it may
--- register; used_*: who did, so that the same request may be repeated.
+-- register; may_replace: also where that one is registered already; used_*: who did, so that the same
+-- request may be repeated.
 CREATE TABLE registrations (
     digest BLOB NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL,
@@ -80,16 +81,20 @@ CREATE TABLE registrations (
     created_at INTEGER NOT NULL,
     created_by TEXT NOT NULL,
     expires_at INTEGER NOT NULL,
+    may_replace INTEGER NOT NULL,
     used_at INTEGER,
     used_by BLOB,
     used_key_digest BLOB
 ) STRICT;
+CREATE INDEX registrations_org_id_index ON registrations (org_id);
 CREATE INDEX registrations_expires_at_index ON registrations (expires_at);
 
--- labels are the operator's, facts the worker's.
+-- labels are the operator's, facts the worker's. removed_at: its address stays its organisation's, since
+-- runs name it.
 ALTER TABLE recipients ADD COLUMN labels TEXT;
 ALTER TABLE recipients ADD COLUMN facts TEXT;
 ALTER TABLE recipients ADD COLUMN facts_at INTEGER;
+ALTER TABLE recipients ADD COLUMN removed_at INTEGER;
 
 -- NULL: no broker has it yet.
 ALTER TABLE outbox ADD COLUMN published_at INTEGER;

@@ -1,6 +1,6 @@
 //! Handing a run to a worker.
 
-use dispatcher_wire::execution::ClaimedRun;
+use dispatcher_wire::execution::{self, ClaimedRun};
 use dispatcher_worker::crash;
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::playbooks::address;
 const MAX_CLAIMED_BY: usize = 255;
 
 impl Execution {
-    /// Claims the recipient's next run, if there is one and the recipient is not busy. The claim is
+    /// Claims the recipient's next run, if there is one and its worker holds fewer than it may. The claim is
     /// durable before it is answered; an answer that is lost is claimed again after the lease.
     ///
     /// # Errors
@@ -24,12 +24,14 @@ impl Execution {
         &self,
         recipient: Uuid,
         claimed_by: &str,
+        at_a_time: u32,
     ) -> Result<Option<ClaimedRun>, ExecutionError> {
         self.seen(recipient).await?;
         let now = now();
         let request = ClaimRequest {
             recipient,
             claimed_by: shown(claimed_by),
+            at_a_time: execution::at_a_time(at_a_time),
             claim: Uuid::new_v4(),
             now,
             lease_until: self.lease_until(now),

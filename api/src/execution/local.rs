@@ -24,6 +24,8 @@ use crate::{
 
 /// How often a worker that takes nothing new looks for cancellations.
 const DRAINING_PAUSE: Duration = Duration::from_secs(1);
+/// The worker inside the process executes one playbook after the other.
+const AT_A_TIME: u32 = 1;
 
 /// Why there is no worker inside the process.
 #[derive(Debug, thiserror::Error)]
@@ -143,11 +145,11 @@ impl LocalLink {
 impl RunSource for LocalLink {
     async fn wait(&self, at_most: Duration) -> Result<Doorbell, LinkError> {
         if !self.draining.is_cancelled() {
-            return Ok(self.execution.wait(self.recipient, at_most).await?);
+            return Ok(self.execution.wait(self.recipient, AT_A_TIME, at_most).await?);
         }
         // Work that waits would answer at once, again and again.
         tokio::time::sleep(DRAINING_PAUSE.min(at_most)).await;
-        let bell = self.execution.wait(self.recipient, Duration::ZERO).await?;
+        let bell = self.execution.wait(self.recipient, AT_A_TIME, Duration::ZERO).await?;
         Ok(Doorbell { work: false, ..bell })
     }
 
@@ -155,7 +157,7 @@ impl RunSource for LocalLink {
         if self.draining.is_cancelled() {
             return Ok(None);
         }
-        Ok(self.execution.claim(self.recipient, &self.claimed_by).await?)
+        Ok(self.execution.claim(self.recipient, &self.claimed_by, AT_A_TIME).await?)
     }
 
     async fn inputs(&self, run_id: Uuid, claim: Uuid) -> Result<RunInputs, LinkError> {

@@ -60,6 +60,8 @@ pub struct ClaimRequest {
     pub recipient: Uuid,
     /// Which process asks, for people who look at the table.
     pub claimed_by: String,
+    /// How many runs the recipient may be busy with, this one included.
+    pub at_a_time: u32,
     /// The proof it will own; fresh for each request and each run.
     pub claim: Uuid,
     /// Now.
@@ -68,7 +70,7 @@ pub struct ClaimRequest {
     pub lease_until: OffsetDateTime,
 }
 
-/// Work that was claimed. One playbook per recipient at a time, so a claim yields at most one.
+/// Work that was claimed; a claim yields at most one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimedWork {
     /// The run.

@@ -38,9 +38,9 @@ pub async fn wait(
     Worker(worker): Worker,
     body: Body,
 ) -> Result<Json<Doorbell>, Refusal> {
-    let WaitRequest { wait_seconds } = decode(&read(body, MAX_SMALL_BODY).await?)?;
+    let WaitRequest { wait_seconds, at_a_time } = decode(&read(body, MAX_SMALL_BODY).await?)?;
     let at_most = Duration::from_secs(wait_seconds);
-    Ok(Json(app.execution.wait(worker.recipient, at_most).await?))
+    Ok(Json(app.execution.wait(worker.recipient, at_a_time, at_most).await?))
 }
 
 /// `POST …/execution/claim`: hands out the recipient's next run, if there is one.
@@ -51,7 +51,8 @@ pub async fn claim(
 ) -> Result<Json<ClaimReply>, Refusal> {
     let body = read(body, MAX_SMALL_BODY).await?;
     let request = if body.is_empty() { ClaimRequest::default() } else { decode(&body)? };
-    let run = app.execution.claim(worker.recipient, &request.claimed_by).await?;
+    let ClaimRequest { claimed_by, at_a_time } = request;
+    let run = app.execution.claim(worker.recipient, &claimed_by, at_a_time).await?;
     Ok(Json(ClaimReply { run }))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dispatcher_wire::execution::{Doorbell, MAX_WAIT_SECONDS};
+use dispatcher_wire::execution::{self, Doorbell, MAX_WAIT_SECONDS};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -13,7 +13,8 @@ use crate::bus::Topic;
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
 impl Execution {
-    /// Waits until there is something to do for the recipient, at most this long and never longer
+    /// Waits until there is something to do for the recipient, whose worker may hold so many runs
+    /// at a time; at most this long and never longer
     /// than [`MAX_WAIT_SECONDS`]. The end of the process ends the wait at once.
     ///
     /// # Errors
@@ -21,13 +22,15 @@ impl Execution {
     pub async fn wait(
         &self,
         recipient: Uuid,
+        at_a_time: u32,
         at_most: Duration,
     ) -> Result<Doorbell, ExecutionError> {
+        let at_a_time = execution::at_a_time(at_a_time);
         let until = Instant::now() + at_most.min(Duration::from_secs(MAX_WAIT_SECONDS));
         loop {
             let listener = self.parts.wakeups.listen(Topic::Recipient(recipient));
             self.seen(recipient).await?;
-            let bell = self.parts.work.doorbell(recipient, now()).await?;
+            let bell = self.parts.work.doorbell(recipient, at_a_time, now()).await?;
             let left = until.saturating_duration_since(Instant::now());
             let rings = bell.work || !bell.cancel.is_empty();
             if rings || left.is_zero() || self.parts.shutdown.is_cancelled() {
@@ -73,7 +76,7 @@ mod tests {
 
     #[async_trait]
     impl WorkStore for Door {
-        async fn doorbell(&self, _: Uuid, _: OffsetDateTime) -> StoreResult<Doorbell> {
+        async fn doorbell(&self, _: Uuid, _: u32, _: OffsetDateTime) -> StoreResult<Doorbell> {
             self.looks.fetch_add(1, SeqCst);
             Ok(self.bell.lock().unwrap().clone())
         }
@@ -106,7 +109,13 @@ mod tests {
         ) -> StoreResult<std::collections::BTreeMap<Uuid, Recipient>> {
             Ok([].into())
         }
-        async fn list(&self, _: &str, _: i64, _: i64) -> StoreResult<Rows<RecipientSummary>> {
+        async fn list(
+            &self,
+            _: &str,
+            _: &std::collections::BTreeMap<String, String>,
+            _: i64,
+            _: i64,
+        ) -> StoreResult<Rows<RecipientSummary>> {
             Ok(Rows { rows: Vec::new(), total: 0 })
         }
     }
@@ -141,7 +150,7 @@ mod tests {
     async fn a_bell_that_rings_is_answered_at_once() {
         let case = case();
         case.door.bell.lock().unwrap().cancel.push(Uuid::nil());
-        let bell = case.execution.wait(case.recipient, LONG).await.unwrap();
+        let bell = case.execution.wait(case.recipient, 1, LONG).await.unwrap();
         assert_eq!(bell.cancel, [Uuid::nil()]);
         assert_eq!(case.door.looks.load(SeqCst), 1);
     }
@@ -149,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn without_time_it_only_looks() {
         let case = case();
-        let bell = case.execution.wait(case.recipient, Duration::ZERO).await.unwrap();
+        let bell = case.execution.wait(case.recipient, 1, Duration::ZERO).await.unwrap();
         assert_eq!(bell, Doorbell::default());
         assert_eq!(case.door.looks.load(SeqCst), 1);
     }
@@ -164,7 +173,7 @@ mod tests {
             case.door.bell.lock().unwrap().work = true;
             case.wakeups.wake(Topic::Recipient(case.recipient));
         };
-        let (bell, ()) = tokio::join!(case.execution.wait(case.recipient, LONG), waking);
+        let (bell, ()) = tokio::join!(case.execution.wait(case.recipient, 1, LONG), waking);
         assert!(bell.unwrap().work);
         assert_eq!(case.door.looks.load(SeqCst), 2);
         assert_eq!(case.door.signs.load(SeqCst), 1);
@@ -179,7 +188,7 @@ mod tests {
             }
             case.door.bell.lock().unwrap().work = true;
         };
-        let (bell, ()) = tokio::join!(case.execution.wait(case.recipient, LONG), changing);
+        let (bell, ()) = tokio::join!(case.execution.wait(case.recipient, 1, LONG), changing);
         assert!(bell.unwrap().work);
     }
 
@@ -192,7 +201,7 @@ mod tests {
             }
             case.shutdown.cancel();
         };
-        let (bell, ()) = tokio::join!(case.execution.wait(case.recipient, LONG), ending);
+        let (bell, ()) = tokio::join!(case.execution.wait(case.recipient, 1, LONG), ending);
         assert_eq!(bell.unwrap(), Doorbell::default());
     }
 }

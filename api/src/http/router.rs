@@ -51,7 +51,7 @@ fn services() -> Router<App> {
         .route("/internal/version", get(health::version))
 }
 
-/// Routes of organisations: what people and services read and change.
+/// Routes of organisations: what people and services read and change; and how a worker becomes one.
 fn organisations() -> Router<App> {
     Router::new()
         .route(&under("runs"), get(runs::routes::list))
@@ -60,6 +60,13 @@ fn organisations() -> Router<App> {
         .route(&under("runs/{id}/hosts/{host}/log"), get(runs::routes::host_log))
         .route(&under("run_hosts"), get(runs::routes::list_hosts))
         .route(&under("recipients"), get(recipients::routes::list))
+        .route(&under("recipients/registrations"), post(recipients::routes::make_token))
+        .route(&under("recipients/register"), post(recipients::routes::register))
+        .route(
+            &under("recipients/{id}"),
+            get(recipients::routes::show).delete(recipients::routes::remove),
+        )
+        .route(&under("recipients/{id}/labels"), put(recipients::routes::set_labels))
         .route(&under("uploads"), get(uploads::routes::list))
         .route(&under("playbooks"), get(playbooks::routes::list))
         .route(&under("playbooks/{name}"), get(playbooks::routes::get))
@@ -72,6 +79,7 @@ fn workers() -> Router<App> {
     Router::new()
         .route(&under("execution/wait"), post(execution::routes::wait))
         .route(&under("execution/claim"), post(execution::routes::claim))
+        .route(&under("execution/facts"), post(recipients::routes::set_facts))
         .route(&under("runs/{id}/inputs"), get(execution::routes::inputs))
         .route(&under("runs/{id}/events"), post(execution::routes::append))
         .route(&under("runs/{id}/finish"), post(execution::routes::finish))

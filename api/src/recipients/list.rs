@@ -1,9 +1,11 @@
 //! The recipients of an organisation, as people and programs see them.
 
-use dispatcher_wire::view::RecipientView;
+use std::collections::BTreeMap;
+
+use dispatcher_wire::view::{RecipientDetailView, RecipientView};
 use time::OffsetDateTime;
 
-use super::model::RecipientSummary;
+use super::model::{RecipientDetail, RecipientSummary};
 use crate::{
     events::model::timestamp,
     runs::model::Rows,
@@ -17,16 +19,26 @@ use crate::{
 pub async fn list(
     store: &dyn RecipientStore,
     org_id: &str,
+    labels: &BTreeMap<String, String>,
     limit: i64,
     offset: i64,
     now: OffsetDateTime,
 ) -> StoreResult<Rows<RecipientView>> {
-    let Rows { rows, total } = store.list(org_id, limit, offset).await?;
+    let Rows { rows, total } = store.list(org_id, labels, limit, offset).await?;
     Ok(Rows { rows: rows.into_iter().map(|summary| view(summary, now)).collect(), total })
 }
 
+/// One recipient with everything that is known of it.
+#[must_use]
+pub fn detail(found: RecipientDetail, now: OffsetDateTime) -> RecipientDetailView {
+    let RecipientDetail { summary, facts, facts_at } = found;
+    let created_at = timestamp(summary.recipient.created_at);
+    let facts_at = facts_at.map(timestamp);
+    RecipientDetailView { recipient: view(summary, now), created_at, facts, facts_at }
+}
+
 fn view(summary: RecipientSummary, now: OffsetDateTime) -> RecipientView {
-    let RecipientSummary { recipient, active_runs } = summary;
+    let RecipientSummary { recipient, active_runs, labels, version, paused } = summary;
     RecipientView {
         id: recipient.id,
         connected: recipient.is_present(now),
@@ -34,5 +46,8 @@ fn view(summary: RecipientSummary, now: OffsetDateTime) -> RecipientView {
         org_id: recipient.org_id,
         name: recipient.name,
         active_runs,
+        labels,
+        version,
+        paused,
     }
 }

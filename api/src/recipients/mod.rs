@@ -1,6 +1,10 @@
 //! Recipients: registry, presence, connection status.
 
+pub mod facts;
+pub mod labels;
 pub mod list;
 pub mod model;
+pub mod registration;
 pub mod routes;
 pub mod status;
+pub mod token;

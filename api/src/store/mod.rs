@@ -29,6 +29,7 @@ use crate::{
 mod audit;
 pub mod leases;
 pub mod postgres;
+pub mod registrations;
 pub mod sqlite;
 
 pub use audit::AuditStore;
@@ -56,6 +57,8 @@ pub struct Stores {
     pub work: Arc<dyn WorkStore>,
     /// Recipients and their presence.
     pub recipients: Arc<dyn RecipientStore>,
+    /// How recipients come to be, and what is known of them.
+    pub registrations: Arc<dyn registrations::RegistrationStore>,
     /// Uploads of foreign hosts.
     pub uploads: Arc<dyn UploadStore>,
     /// Stored playbooks.
@@ -132,7 +135,7 @@ pub trait RunStore: Send + Sync {
 #[async_trait]
 pub trait WorkStore: Send + Sync {
     /// Claims the oldest claimable run of the recipient that is not expired or final, unless the
-    /// recipient is busy with another. Work claimed too often fails its run instead (with its
+    /// recipient is busy with as many as the request allows at a time. Work claimed too often fails its run instead (with its
     /// hosts and events) and the next is tried. A request repeated with its claim gets its answer
     /// again, until the work is started.
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<Option<ClaimedWork>>;
@@ -140,10 +143,12 @@ pub trait WorkStore: Send + Sync {
     /// The inputs of a run, for the holder of its claim. `None`: not the holder.
     async fn inputs(&self, hold: Hold) -> StoreResult<Option<StoredInputs>>;
 
-    /// Whether the recipient has claimable work, and which of its runs are to be ended.
+    /// Whether the recipient has claimable work and is busy with fewer runs than it may hold at a
+    /// time, and which of its runs are to be ended.
     async fn doorbell(
         &self,
         recipient: Uuid,
+        at_a_time: u32,
         now: OffsetDateTime,
     ) -> StoreResult<dispatcher_wire::execution::Doorbell>;
 
@@ -164,7 +169,7 @@ pub trait WorkStore: Send + Sync {
 #[async_trait]
 pub trait RecipientStore: Send + Sync {
     /// Registers a recipient, or replaces its name and key where it exists in the same
-    /// organisation. `false`: it belongs to another organisation, nothing was changed.
+    /// organisation, removed or not. `false`: it belongs to another organisation, nothing was changed.
     async fn register(&self, recipient: &Recipient) -> StoreResult<bool>;
 
     /// Notes a sign of life; never moves `last_seen` backwards.
@@ -173,10 +178,11 @@ pub trait RecipientStore: Send + Sync {
     /// Those of the ids that are registered, by id.
     async fn find(&self, ids: &[Uuid]) -> StoreResult<BTreeMap<Uuid, Recipient>>;
 
-    /// A page of an organisation's recipients, by name, then id.
+    /// A page of an organisation's recipients that have all these labels, by name, then id.
     async fn list(
         &self,
         org_id: &str,
+        labels: &BTreeMap<String, String>,
         limit: i64,
         offset: i64,
     ) -> StoreResult<Rows<RecipientSummary>>;

@@ -44,6 +44,12 @@ impl Wish {
         })
     }
 
+    /// The playbook must be this one where it is executed, unless another was named.
+    pub(crate) fn pin(&mut self, sha256: String) {
+        let inputs = self.inputs.get_or_insert_default();
+        inputs.playbook_sha256.get_or_insert(sha256);
+    }
+
     fn item(self, url: String, chosen: &Chosen) -> (String, DispatchItem) {
         let Self { inputs, name, key, labels, timeout } = self;
         let item = DispatchItem {

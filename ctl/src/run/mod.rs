@@ -31,13 +31,16 @@ enum Source {
 /// Carries out `run`.
 pub(crate) async fn run(at: &At, args: Box<RunArgs>) -> Result<u8> {
     let (source, default_name) = find(&args)?;
-    let wish = Wish::read(&args, default_name)?;
+    let mut wish = Wish::read(&args, default_name)?;
     let name = wish.name.clone();
     let client = Client::new(at)?;
     let chosen = recipients::choose(&client, args.recipient.as_deref()).await?;
     let url = match source {
         Source::Elsewhere(url) => url,
         Source::Here(local) => {
+            if recipients::is_ours(&client, &chosen).await? {
+                wish.pin(local.sha256());
+            }
             let stored = playbooks::store(&client, local).await?;
             listings::typed::<PlaybookView>(stored)?.url
         }

@@ -186,7 +186,7 @@ pub async fn late_records_are_taken_and_answered(subject: &Subject) {
     let before = batch(1, &["a"], end - Duration::microseconds(1));
     assert_eq!(append(&subject.stores, hold, &before).await, (2, false));
     assert_eq!(append(&subject.stores, hold, &batch(2, &["b"], end)).await, (3, true));
-    let bell = subject.stores.work.doorbell(run.recipient, end).await.unwrap();
+    let bell = subject.stores.work.doorbell(run.recipient, 1, end).await.unwrap();
     assert_eq!(bell.cancel, [run.id]);
     subject.stores.upkeep.expire(end, 10).await.unwrap();
     assert_eq!(append(&subject.stores, hold, &batch(3, &["c"], end)).await, (4, true));

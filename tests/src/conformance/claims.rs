@@ -26,19 +26,19 @@ pub async fn one_run_per_recipient_oldest_first(subject: &Subject) {
     create(&subject.stores, &runs).await;
     create(&subject.stores, &[foreign_run(&org), run(&org)]).await;
     for (nth, index) in [1, 0, 2].into_iter().enumerate() {
-        let bell = subject.stores.work.doorbell(recipient, at).await.unwrap();
+        let bell = subject.stores.work.doorbell(recipient, 1, at).await.unwrap();
         assert_eq!((bell.work, bell.cancel), (true, vec![]), "before run {nth}");
         let hold = claimed(&subject.stores, &runs[index], at).await;
         let second = subject.stores.work.claim(&request(recipient, at)).await.unwrap();
         assert_eq!(second, None, "claimed work makes busy");
-        assert!(!subject.stores.work.doorbell(recipient, at).await.unwrap().work);
+        assert!(!subject.stores.work.doorbell(recipient, 1, at).await.unwrap().work);
         append(&subject.stores, hold, &batch(0, &[""], at)).await;
         let second = subject.stores.work.claim(&request(recipient, at)).await.unwrap();
         assert_eq!(second, None, "started work makes busy");
         finished(&subject.stores, hold, 1, stats(&[]), at).await;
     }
     assert_eq!(subject.stores.work.claim(&request(recipient, at)).await.unwrap(), None);
-    assert!(!subject.stores.work.doorbell(recipient, at).await.unwrap().work);
+    assert!(!subject.stores.work.doorbell(recipient, 1, at).await.unwrap().work);
 }
 
 /// Equal ages: by id.
@@ -139,7 +139,7 @@ pub async fn leases_end_before_the_start(subject: &Subject) {
     let early = request(run.recipient, at + LEASE - moment);
     assert_eq!(subject.stores.work.claim(&early).await.unwrap(), None);
     let on_time = request(run.recipient, at + LEASE);
-    assert!(subject.stores.work.doorbell(run.recipient, at + LEASE).await.unwrap().work);
+    assert!(subject.stores.work.doorbell(run.recipient, 1, at + LEASE).await.unwrap().work);
     let again = subject.stores.work.claim(&on_time).await.unwrap().unwrap();
     assert_eq!((again.run_id, again.attempt), (run.id, 2));
     let lost = subject.stores.work.append(first, &batch(0, &["x"], at)).await.unwrap();
@@ -178,7 +178,7 @@ pub async fn started_work_is_never_handed_out_again(subject: &Subject) {
     }
     // Its time is over and so is its lease: the recipient is free for the next.
     let end = runs[0].row().expires_at() + LEASE;
-    assert!(subject.stores.work.doorbell(runs[0].recipient, end).await.unwrap().work);
+    assert!(subject.stores.work.doorbell(runs[0].recipient, 1, end).await.unwrap().work);
     claimed(&subject.stores, &runs[1], end).await;
 }
 
@@ -241,7 +241,7 @@ pub async fn only_runs_that_run(subject: &Subject) {
     let canceled = subject.stores.runs.cancel(&[cancel], at, None).await.unwrap();
     assert_eq!(canceled, [CancelOutcome::Canceled]);
     for run in [&over, &ended] {
-        assert!(!subject.stores.work.doorbell(run.recipient, at).await.unwrap().work);
+        assert!(!subject.stores.work.doorbell(run.recipient, 1, at).await.unwrap().work);
         let claim = request(run.recipient, at);
         assert_eq!(subject.stores.work.claim(&claim).await.unwrap(), None);
     }

@@ -142,6 +142,7 @@ pub fn request(recipient: Uuid, at: OffsetDateTime) -> ClaimRequest {
     ClaimRequest {
         recipient,
         claimed_by: "the suite".to_owned(),
+        at_a_time: 1,
         claim: Uuid::new_v4(),
         now: at,
         lease_until: at + LEASE,

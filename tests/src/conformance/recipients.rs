@@ -23,6 +23,11 @@ fn recipient(org_id: &str, name: &str) -> Recipient {
     }
 }
 
+/// No labels to ask for.
+const fn none() -> BTreeMap<String, String> {
+    BTreeMap::new()
+}
+
 async fn found(subject: &Subject, id: Uuid) -> Option<Recipient> {
     let mut found = subject.stores.recipients.find(&[id]).await.unwrap();
     assert!(found.len() <= 1);
@@ -55,7 +60,10 @@ pub async fn other_organisations_cannot_take_it(subject: &Subject) {
     let taken = Recipient { org_id: org(), name: "taken".to_owned(), ..own.clone() };
     assert!(!subject.stores.recipients.register(&taken).await.unwrap());
     assert_eq!(found(subject, own.id).await, Some(own));
-    assert_eq!(subject.stores.recipients.list(&taken.org_id, 10, 0).await.unwrap().total, 0);
+    assert_eq!(
+        subject.stores.recipients.list(&taken.org_id, &none(), 10, 0).await.unwrap().total,
+        0
+    );
 }
 
 /// Presence only moves forward, and only of those who are registered.
@@ -89,7 +97,7 @@ pub async fn listed_with_their_active_runs(subject: &Subject) {
     runs.iter_mut().for_each(|run| run.recipient = all[2].id);
     create(&subject.stores, &runs).await;
     let list = async |limit, offset| {
-        let page = subject.stores.recipients.list(&org, limit, offset).await.unwrap();
+        let page = subject.stores.recipients.list(&org, &none(), limit, offset).await.unwrap();
         assert_eq!(page.total, 5);
         page.rows.into_iter().map(|row| (row.recipient, row.active_runs)).collect::<Vec<_>>()
     };

@@ -198,7 +198,7 @@ pub async fn runs_of_workers_are_left_alone(subject: &Subject) {
     }
     assert!(subject.probe.has_inputs(waiting.id).await, "it can still be started");
     super::fixtures::claimed(&subject.stores, &waiting, at).await;
-    let bell = subject.stores.work.doorbell(hold.recipient, at).await.unwrap();
+    let bell = subject.stores.work.doorbell(hold.recipient, 1, at).await.unwrap();
     assert_eq!(bell.cancel, super::fixtures::NONE);
 }
 

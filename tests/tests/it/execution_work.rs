@@ -328,6 +328,7 @@ async fn a_lost_claim_is_handed_out_again_only_before_the_start() {
     let lost = dispatcher_api::execution::model::ClaimRequest {
         recipient: worker.recipient,
         claimed_by: "lost".to_owned(),
+        at_a_time: 1,
         claim: Uuid::new_v4(),
         now,
         lease_until: now - Duration::SECOND,

@@ -23,7 +23,7 @@ const DRIVERS: [&str; 7] = [
     "object_store",
 ];
 /// Files of pure rules beside `model.rs`.
-const PURE: [&str; 10] = [
+const PURE: [&str; 12] = [
     "model.rs",
     "excerpt.rs",
     "batch.rs",
@@ -34,6 +34,8 @@ const PURE: [&str; 10] = [
     "address.rs",
     "principal.rs",
     "fields.rs",
+    "facts.rs",
+    "labels.rs",
 ];
 
 /// The paths a file names: `["crate", "store", "RunStore"]`, `["axum", "Json"]`, …

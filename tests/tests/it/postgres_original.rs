@@ -216,7 +216,7 @@ async fn what_postgresql_cannot_hold_is_nowhere() {
     assert!(stores.runs.get(nul, PLAIN).await.unwrap().is_none());
     assert!(stores.runs.read_log(nul, PLAIN, None, 0, 9).await.unwrap().is_none());
     assert!(stores.runs.read_log(ORG, PLAIN, Some("d\0"), 0, 9).await.unwrap().is_none());
-    assert_eq!(stores.recipients.list(nul, 5, 0).await.unwrap().total, 0);
+    assert_eq!(stores.recipients.list(nul, &BTreeMap::new(), 5, 0).await.unwrap().total, 0);
     assert_eq!(stores.uploads.list(nul, 5, 0).await.unwrap().total, 0);
     assert_eq!(stores.playbooks.list(nul, 5, 0).await.unwrap().total, 0);
     assert!(stores.playbooks.get(ORG, "a\0").await.unwrap().is_none());

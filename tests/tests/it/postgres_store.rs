@@ -53,6 +53,7 @@ fn claim_of(recipient: Uuid) -> ClaimRequest {
     ClaimRequest {
         recipient,
         claimed_by: "test".to_owned(),
+        at_a_time: 1,
         claim: Uuid::new_v4(),
         now: now(),
         lease_until: now() + Duration::minutes(1),

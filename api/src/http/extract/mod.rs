@@ -2,19 +2,22 @@
 //! them cannot forget the check, because without it there is nothing to work with.
 //!
 //! [`PskJson`] for the contract's internal routes, [`OrgCaller`] and [`OrgOperator`] for everything
-//! under the public base path, [`Worker`] for the routes of workers, [`Segments`] for paths.
+//! under the public base path, [`Worker`] for the routes of workers, [`Registrant`] for one that is none yet,
+//! [`JsonBody`] for bodies of ours, [`Segments`] for paths.
 
 mod admin;
 mod caller;
+mod json_body;
 mod psk_json;
 mod segments;
 mod worker;
 
 pub use admin::Admin;
 pub use caller::{IDENTITY_HEADER, ORG_HEADER, OrgCaller, OrgOperator};
+pub use json_body::JsonBody;
 pub use psk_json::PskJson;
 pub use segments::Segments;
-pub use worker::Worker;
+pub use worker::{Registrant, Worker};
 
 use axum::http::{HeaderMap, StatusCode, header};
 

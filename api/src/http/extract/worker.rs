@@ -1,4 +1,5 @@
-//! A worker that calls with its own key, which is bound to its recipient.
+//! A worker that calls with its own key, which is bound to its recipient, or with a registration
+//! token, to get there.
 
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use crate::{
     app::App,
     auth::{principal::WorkerPrincipal, worker_key},
     http::problem::Problem,
+    recipients::token,
 };
 
 /// An authenticated worker.
@@ -39,6 +41,32 @@ impl FromRequestParts<App> for Worker {
         let found = found.ok_or_else(unknown)?;
         app.known_workers.remember(&found, at);
         Ok(Self(WorkerPrincipal { recipient, org_id: found.org_id }))
+    }
+}
+
+/// Somebody who presents a registration token. What it is worth is decided with the registration.
+pub struct Registrant(
+    /// The token.
+    pub String,
+);
+
+impl std::fmt::Debug for Registrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registrant(…)")
+    }
+}
+
+impl FromRequestParts<App> for Registrant {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let header = authorization(&parts.headers).unwrap_or_default();
+        let token = token::presented(header).map(str::to_owned);
+        token.map(Self).ok_or_else(|| {
+            let message = "a registration token is needed: Authorization: Bearer drt_<secret>; an \
+                           operator makes one with `dispatchctl recipients token create`";
+            Problem::ours(StatusCode::UNAUTHORIZED, "token_required", message)
+        })
     }
 }
 

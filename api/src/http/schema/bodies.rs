@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dispatcher_wire::{
     dispatch::{CancelItem, DispatchItem, RecipientWithOrg},
     inputs::{MAX_INPUTS_BYTES, RunInputs},
@@ -10,11 +11,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Format, Schema, Violation, text::no_nul};
+use crate::keyring::unhex;
 
 /// The longest name of a host, in bytes: what the databases' indexes take.
 const MAX_HOST_NAME: usize = 1024;
 /// Ansible's `-v` may be given this often.
 const MAX_VERBOSITY: u8 = 5;
+/// How long a SHA-256 is.
+const SHA256_BYTES: usize = 32;
+/// How long an Ed25519 signature is.
+const SIGNATURE_BYTES: usize = 64;
 /// The most items of a dispatch or cancel request.
 const MAX_ITEMS: usize = 50;
 /// The longest timeout of a run, in seconds (a week).
@@ -153,6 +159,18 @@ fn typed(inputs: &Value) -> Result<(), Violation> {
     if parsed.verbosity > MAX_VERBOSITY {
         let reason = format!("number must be at most {MAX_VERBOSITY}");
         return Err(Violation::new(reason).under("verbosity"));
+    }
+    if parsed
+        .playbook_sha256
+        .is_some_and(|text| unhex(&text).is_none_or(|bytes| bytes.len() != SHA256_BYTES))
+    {
+        let reason = "string must be a SHA-256: 64 hexadecimal digits";
+        return Err(Violation::new(reason).under("playbook_sha256"));
+    }
+    let signature = parsed.playbook_signature.map(|text| BASE64_STANDARD.decode(text));
+    if signature.is_some_and(|bytes| bytes.map_or(true, |bytes| bytes.len() != SIGNATURE_BYTES)) {
+        let reason = "string must be an Ed25519 signature: 64 bytes in base64";
+        return Err(Violation::new(reason).under("playbook_signature"));
     }
     Ok(())
 }

@@ -130,6 +130,11 @@ fn inputs_are_checked_strictly() {
         (json!({ "extra_vars": { "a": [{ "b\0": 1 }] } }), "U+0000"),
         (json!({ "inventory": "x".repeat(256 * 1024) }), "the most is 262144"),
         (json!([]), "Error at \"/0/inputs\""),
+        (json!({ "playbook_sha256": "abc" }), "inputs/playbook_sha256\": string must be a SHA-256"),
+        (
+            json!({ "playbook_signature": "QUJD" }),
+            "playbook_signature\": string must be an Ed25519",
+        ),
     ];
     for (inputs, expected) in cases {
         let message = dispatch(with("inputs", inputs));

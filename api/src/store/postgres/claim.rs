@@ -1,4 +1,4 @@
-//! Handing out work: at most one run per recipient at a time, each at most a few times.
+//! Handing out work: at most so many runs per recipient at a time, each at most a few times.
 
 use deadpool_postgres::{GenericClient, Transaction};
 use dispatcher_wire::{RunStatus, event::error_code, execution::Doorbell};
@@ -59,7 +59,8 @@ pub(super) async fn claim(
             return Ok(Some(work(row, request.claim, row.try_get("attempt")?)?));
         }
     }
-    if busy.is_empty() { next(transaction, request).await } else { Ok(None) }
+    let idle = busy.len() < usize::try_from(request.at_a_time).unwrap_or(usize::MAX);
+    if idle { next(transaction, request).await } else { Ok(None) }
 }
 
 /// The lock on which claims of a recipient take turns.
@@ -135,12 +136,13 @@ fn work(row: &Row, claim: Uuid, attempt: i32) -> Result<ClaimedWork, Fault> {
 pub(super) async fn doorbell(
     client: &impl GenericClient,
     recipient: Uuid,
+    at_a_time: u32,
     now: OffsetDateTime,
 ) -> Result<Doorbell, Fault> {
     const RING: &str = concat!(
-        "SELECT NOT EXISTS (SELECT FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
+        "SELECT (SELECT count(*) FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
         busy!(),
-        ") AND EXISTS (SELECT FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
+        ") < $3 AND EXISTS (SELECT FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
         claimable!(),
         ") AS work,
         ARRAY (SELECT w.run_id FROM run_work w JOIN runs r ON r.id = w.run_id
@@ -148,7 +150,7 @@ pub(super) async fn doorbell(
                  AND (w.cancel_requested OR w.expires_at <= $2 OR r.status <> 'running')
                ORDER BY w.created_at, w.run_id) AS cancel"
     );
-    let row = one(client, RING, &[&recipient, &now]).await?;
+    let row = one(client, RING, &[&recipient, &now, &i64::from(at_a_time)]).await?;
     let row = row.ok_or_else(|| Fault::broken("a doorbell without a row"))?;
     Ok(Doorbell { work: row.try_get("work")?, cancel: row.try_get("cancel")? })
 }

@@ -27,6 +27,7 @@ mod outbox;
 mod output;
 mod playbooks;
 mod recipients;
+mod registrations;
 mod rows;
 mod runs;
 mod totals;
@@ -52,6 +53,7 @@ impl PostgresStore {
             runs: store.clone(),
             work: store.clone(),
             recipients: store.clone(),
+            registrations: store.clone(),
             uploads: store.clone(),
             playbooks: store.clone(),
             audit: store.clone(),

@@ -11,15 +11,28 @@ use super::{
     PostgresStore,
     connection::{Param, all, one, run as execute},
     fault::Fault,
+    registrations::{may_match, wanted_labels},
     rows::{held, holdable},
 };
 use crate::{
-    recipients::model::{Recipient, RecipientSummary},
+    recipients::{
+        facts,
+        model::{Recipient, RecipientSummary},
+    },
     runs::model::Rows,
     store::{RecipientStore, StoreResult},
 };
 
-const COUNT: &str = "SELECT count(*) FROM recipients WHERE org_id = $1";
+/// What [`summary`] reads, of `recipients p`.
+pub(super) const SUMMARY: &str = "
+    p.*, p.facts->>'worker_version' AS version, p.facts->>'paused' AS paused,
+    (SELECT count(*) FROM run_work w JOIN runs r ON r.id = w.run_id
+     WHERE w.recipient = p.id AND w.state < 3 AND r.status = 'running') AS active
+    FROM recipients p";
+/// The recipients of a list.
+const LISTED: &str = "
+    p.org_id = $1 AND p.removed_at IS NULL
+    AND ($2::json::jsonb = '{}' OR p.labels::jsonb @> $2::json::jsonb)";
 
 #[async_trait]
 impl RecipientStore for PostgresStore {
@@ -27,7 +40,8 @@ impl RecipientStore for PostgresStore {
         const REGISTER: &str = "
             INSERT INTO recipients AS r (id, org_id, name, key_digest, last_seen, created_at)
             VALUES ($1, $2, $3, $4, $5, $6)
-            ON CONFLICT (id) DO UPDATE SET name = excluded.name, key_digest = excluded.key_digest
+            ON CONFLICT (id) DO UPDATE SET name = excluded.name,
+                key_digest = excluded.key_digest, removed_at = NULL
             WHERE r.org_id = excluded.org_id";
         let Recipient { id, org_id, name, key_digest, last_seen, created_at } = recipient;
         let name = held(name);
@@ -51,7 +65,7 @@ impl RecipientStore for PostgresStore {
     }
 
     async fn find(&self, ids: &[Uuid]) -> StoreResult<BTreeMap<Uuid, Recipient>> {
-        const FIND: &str = "SELECT * FROM recipients WHERE id = ANY($1)";
+        const FIND: &str = "SELECT * FROM recipients WHERE id = ANY($1) AND removed_at IS NULL";
         self.retrying(|| async {
             let rows = all(&self.client().await?, FIND, &[&ids]).await?;
             rows.iter().map(|row| Ok((row.try_get("id")?, recipient(row)?))).collect()
@@ -62,32 +76,42 @@ impl RecipientStore for PostgresStore {
     async fn list(
         &self,
         org_id: &str,
+        labels: &BTreeMap<String, String>,
         limit: i64,
         offset: i64,
     ) -> StoreResult<Rows<RecipientSummary>> {
-        const PAGE: &str = "
-            SELECT p.*, (SELECT count(*) FROM run_work w JOIN runs r ON r.id = w.run_id
-                         WHERE w.recipient = p.id AND w.state < 3 AND r.status = 'running') AS active
-            FROM recipients p WHERE p.org_id = $1
-            ORDER BY p.name COLLATE \"C\", p.id LIMIT $2 OFFSET $3";
-        if !holdable(org_id) {
+        let page = format!(
+            "SELECT {SUMMARY} WHERE {LISTED} ORDER BY p.name COLLATE \"C\", p.id LIMIT $3 OFFSET $4"
+        );
+        let count = format!("SELECT count(*) FROM recipients p WHERE {LISTED}");
+        let wanted = wanted_labels(labels);
+        if !holdable(org_id) || !may_match(labels) {
             return Ok(Rows { rows: Vec::new(), total: 0 });
         }
         self.retrying(|| async {
             let client = self.client().await?;
-            let rows = all(&client, PAGE, &[&org_id, &limit, &offset]).await?;
-            let total = one(&client, COUNT, &[&org_id]).await?;
-            let summary = |row: &Row| {
-                Ok(RecipientSummary {
-                    recipient: recipient(row)?,
-                    active_runs: row.try_get("active")?,
-                })
-            };
-            let rows = rows.iter().map(summary).collect::<Result<_, Fault>>()?;
+            let rows = all(&client, &page, &[&org_id, &wanted, &limit, &offset]).await?;
+            let total = one(&client, &count, &[&org_id, &wanted]).await?;
+            let rows = rows.iter().map(summary).collect::<Result<_, _>>()?;
             Ok(Rows { rows, total: total.map_or(Ok(0), |row| row.try_get(0))? })
         })
         .await
     }
+}
+
+/// A row with [`SUMMARY`].
+pub(super) fn summary(row: &Row) -> Result<RecipientSummary, Fault> {
+    let labels: Option<serde_json::Value> = row.try_get("labels")?;
+    let labels = labels.map(serde_json::from_value).transpose();
+    let labels = labels.map_err(|error| Fault::broken(format!("labels that are none: {error}")))?;
+    let shown = |text: Option<String>| text.and_then(|text| facts::shown(&text));
+    Ok(RecipientSummary {
+        recipient: recipient(row)?,
+        active_runs: row.try_get("active")?,
+        labels: labels.unwrap_or_default(),
+        version: shown(row.try_get("version")?),
+        paused: shown(row.try_get("paused")?),
+    })
 }
 
 fn recipient(row: &Row) -> Result<Recipient, Fault> {

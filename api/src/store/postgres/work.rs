@@ -51,9 +51,16 @@ impl WorkStore for PostgresStore {
         Ok(row)
     }
 
-    async fn doorbell(&self, recipient: Uuid, now: OffsetDateTime) -> StoreResult<Doorbell> {
-        self.retrying(|| async { claim::doorbell(&self.client().await?, recipient, now).await })
-            .await
+    async fn doorbell(
+        &self,
+        recipient: Uuid,
+        at_a_time: u32,
+        now: OffsetDateTime,
+    ) -> StoreResult<Doorbell> {
+        self.retrying(|| async {
+            claim::doorbell(&self.client().await?, recipient, at_a_time, now).await
+        })
+        .await
     }
 
     async fn append(&self, hold: Hold, batch: &AppendBatch) -> StoreResult<AppendOutcome> {

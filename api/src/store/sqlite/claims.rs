@@ -20,7 +20,7 @@ pub(super) const BUSY: &str = "
     FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
     WHERE w.recipient = ?1 AND w.state IN (1, 2) AND (w.lease_until > ?2
         OR (w.state = 2 AND w.expires_at > ?2 AND r.status = 'running'))
-    ORDER BY 4 DESC LIMIT 1";
+    ORDER BY 4 DESC LIMIT ?4";
 
 /// The next work of a recipient.
 pub(super) const CANDIDATE: &str = "
@@ -50,9 +50,13 @@ pub(super) fn claim(
     tx: &Transaction<'_>,
     request: &ClaimRequest,
 ) -> StoreResult<Option<ClaimedWork>> {
-    if let Some((busy, is_answer)) = busy(tx, request.recipient, request.now, Some(request.claim))?
-    {
-        return if is_answer { handed_out(tx, request, &busy).map(Some) } else { Ok(None) };
+    let at_a_time = request.at_a_time;
+    let busy = busy(tx, request.recipient, request.now, Some(request.claim), at_a_time)?;
+    if let Some((first, true)) = busy.first() {
+        return handed_out(tx, request, first).map(Some);
+    }
+    if !may_take(&busy, at_a_time) {
+        return Ok(None);
     }
     while let Some(mut next) = candidate(tx, request.recipient, request.now)? {
         if next.attempt < MAX_CLAIM_ATTEMPTS {
@@ -65,17 +69,23 @@ pub(super) fn claim(
     Ok(None)
 }
 
-/// What the recipient is busy with, if anything, and whether it is claimed work of that claim.
+/// Whether a recipient that is busy with this may take one more.
+fn may_take(busy: &[(Candidate, bool)], at_a_time: u32) -> bool {
+    busy.len() < usize::try_from(at_a_time).unwrap_or(usize::MAX)
+}
+
+/// What the recipient is busy with, at most so many, and whether it is claimed work of that claim,
+/// which comes first.
 fn busy(
     tx: &Transaction<'_>,
     recipient: Uuid,
     now: OffsetDateTime,
     claim: Option<Uuid>,
-) -> StoreResult<Option<(Candidate, bool)>> {
+    at_most: u32,
+) -> StoreResult<Vec<(Candidate, bool)>> {
     let mut statement = tx.prepare_cached(BUSY)?;
-    let found = statement
-        .query_row(params![recipient, At(now), claim], |row| Ok((work(row)?, row.get(3)?)));
-    Ok(found.optional()?)
+    let found = statement.query(params![recipient, At(now), claim, at_most])?;
+    collect(found, |row| Ok((work(row)?, row.get(3)?)))
 }
 
 fn candidate(
@@ -143,10 +153,11 @@ fn give_up(tx: &Transaction<'_>, work: &Candidate, now: OffsetDateTime) -> Store
 pub(super) fn doorbell(
     tx: &Transaction<'_>,
     recipient: Uuid,
+    at_a_time: u32,
     now: OffsetDateTime,
 ) -> StoreResult<Doorbell> {
-    let work =
-        busy(tx, recipient, now, None)?.is_none() && candidate(tx, recipient, now)?.is_some();
+    let busy = busy(tx, recipient, now, None, at_a_time)?;
+    let work = may_take(&busy, at_a_time) && candidate(tx, recipient, now)?.is_some();
     let mut statement = tx.prepare_cached(TO_BE_ENDED)?;
     let cancel = collect(statement.query(params![recipient, At(now)])?, |row| Ok(row.get(0)?))?;
     Ok(Doorbell { work, cancel })

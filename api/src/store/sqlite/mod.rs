@@ -31,6 +31,7 @@ mod outbox;
 mod plans;
 mod playbooks;
 mod recipients;
+mod registrations;
 mod runs;
 mod upkeep;
 mod uploads;
@@ -110,6 +111,7 @@ impl Store {
             runs: store.clone(),
             work: store.clone(),
             recipients: store.clone(),
+            registrations: store.clone(),
             uploads: store.clone(),
             playbooks: store.clone(),
             audit: store.clone(),

@@ -11,13 +11,29 @@ use super::{
     super::{RecipientStore, StoreResult},
     Store,
     connection::Points,
-    encode::{At, collect, first},
+    encode::{At, collect, first, from_json, to_json},
 };
 use crate::{
-    recipients::model::{Recipient, RecipientSummary},
+    recipients::{
+        facts,
+        model::{Recipient, RecipientSummary},
+    },
     runs::model::Rows,
 };
 
+/// What [`summary`] reads, of `recipients AS p`.
+pub(super) const SUMMARY: &str = "
+    p.id, p.org_id, p.name, p.key_digest, p.last_seen, p.created_at, p.labels,
+    p.facts ->> 'worker_version' AS version, p.facts ->> 'paused' AS paused, p.facts, p.facts_at, (
+        SELECT count(*) FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
+        WHERE w.recipient = p.id AND w.state < 3 AND r.status = 'running') AS active
+    FROM recipients AS p";
+/// The recipients of a list, with all these labels.
+const LISTED: &str = "
+    p.org_id = ?1 AND p.removed_at IS NULL AND NOT EXISTS (
+        SELECT 1 FROM json_each(?2) AS wanted WHERE NOT EXISTS (
+            SELECT 1 FROM json_each(p.labels) AS label
+            WHERE label.key = wanted.key AND label.value = wanted.value))";
 /// The columns that [`recipient`] reads.
 const RECIPIENT: &str = "p.id, p.org_id, p.name, p.key_digest, p.last_seen, p.created_at";
 
@@ -50,11 +66,12 @@ impl RecipientStore for Store {
     async fn list(
         &self,
         org_id: &str,
+        labels: &BTreeMap<String, String>,
         limit: i64,
         offset: i64,
     ) -> StoreResult<Rows<RecipientSummary>> {
-        let org_id = org_id.to_owned();
-        self.db.read(move |tx| list(tx, &org_id, limit, offset)).await
+        let (org_id, labels) = (org_id.to_owned(), to_json(labels)?);
+        self.db.read(move |tx| list(tx, &org_id, &labels, limit, offset)).await
     }
 }
 
@@ -74,7 +91,7 @@ fn register(tx: &Transaction<'_>, recipient: &Recipient) -> StoreResult<bool> {
         .prepare_cached(
             "INSERT INTO recipients (id, org_id, name, key_digest, last_seen, created_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO UPDATE
-             SET name = excluded.name, key_digest = excluded.key_digest
+             SET name = excluded.name, key_digest = excluded.key_digest, removed_at = NULL
              WHERE recipients.org_id = excluded.org_id",
         )?
         .execute(params![
@@ -89,7 +106,8 @@ fn register(tx: &Transaction<'_>, recipient: &Recipient) -> StoreResult<bool> {
 }
 
 fn find(tx: &Transaction<'_>, ids: &[Uuid]) -> StoreResult<BTreeMap<Uuid, Recipient>> {
-    let sql = format!("SELECT {RECIPIENT} FROM recipients AS p WHERE p.id = ?1");
+    let sql =
+        format!("SELECT {RECIPIENT} FROM recipients AS p WHERE p.id = ?1 AND p.removed_at IS NULL");
     let mut statement = tx.prepare_cached(&sql)?;
     let mut found = BTreeMap::new();
     for id in ids {
@@ -101,21 +119,28 @@ fn find(tx: &Transaction<'_>, ids: &[Uuid]) -> StoreResult<BTreeMap<Uuid, Recipi
 fn list(
     tx: &Transaction<'_>,
     org_id: &str,
+    labels: &str,
     limit: i64,
     offset: i64,
 ) -> StoreResult<Rows<RecipientSummary>> {
     let total = tx
-        .prepare_cached("SELECT count(*) FROM recipients WHERE org_id = ?1")?
-        .query_row([org_id], |row| row.get(0))?;
-    let sql = format!(
-        "SELECT {RECIPIENT}, (
-             SELECT count(*) FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
-             WHERE w.recipient = p.id AND w.state < 3 AND r.status = 'running')
-         FROM recipients AS p WHERE p.org_id = ?1 ORDER BY p.name, p.id LIMIT ?2 OFFSET ?3"
-    );
+        .prepare_cached(&format!("SELECT count(*) FROM recipients AS p WHERE {LISTED}"))?
+        .query_row([org_id, labels], |row| row.get(0))?;
+    let sql = format!("SELECT {SUMMARY} WHERE {LISTED} ORDER BY p.name, p.id LIMIT ?3 OFFSET ?4");
     let mut statement = tx.prepare_cached(&sql)?;
-    let rows = collect(statement.query(params![org_id, limit, offset])?, |row| {
-        Ok(RecipientSummary { recipient: recipient(row)?, active_runs: row.get(6)? })
-    })?;
+    let rows = collect(statement.query(params![org_id, labels, limit, offset])?, summary)?;
     Ok(Rows { rows, total })
+}
+
+/// A row with [`SUMMARY`].
+pub(super) fn summary(row: &Row<'_>) -> StoreResult<RecipientSummary> {
+    let labels: Option<String> = row.get("labels")?;
+    let shown = |text: Option<String>| text.and_then(|text| facts::shown(&text));
+    Ok(RecipientSummary {
+        recipient: recipient(row)?,
+        active_runs: row.get("active")?,
+        labels: labels.map(|labels| from_json(&labels)).transpose()?.unwrap_or_default(),
+        version: shown(row.get("version")?),
+        paused: shown(row.get("paused")?),
+    })
 }

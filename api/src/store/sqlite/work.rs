@@ -37,8 +37,13 @@ impl WorkStore for Store {
         self.db.read(move |tx| inputs(tx, hold)).await
     }
 
-    async fn doorbell(&self, recipient: Uuid, now: OffsetDateTime) -> StoreResult<Doorbell> {
-        self.db.read(move |tx| claims::doorbell(tx, recipient, now)).await
+    async fn doorbell(
+        &self,
+        recipient: Uuid,
+        at_a_time: u32,
+        now: OffsetDateTime,
+    ) -> StoreResult<Doorbell> {
+        self.db.read(move |tx| claims::doorbell(tx, recipient, at_a_time, now)).await
     }
 
     async fn append(&self, hold: Hold, batch: &AppendBatch) -> StoreResult<AppendOutcome> {

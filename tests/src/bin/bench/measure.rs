@@ -112,6 +112,7 @@ async fn started_run(stores: &Stores) -> Result<Hold> {
     let request = ClaimRequest {
         recipient,
         claimed_by: "bench".to_owned(),
+        at_a_time: 1,
         claim,
         now,
         lease_until: now + time::Duration::minutes(10),
