@@ -27,4 +27,5 @@ pub mod recipients;
 pub mod runs;
 pub mod storage;
 pub mod store;
+pub mod tls;
 pub mod uploads;

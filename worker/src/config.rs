@@ -56,6 +56,8 @@ pub struct FetchLimits {
     pub time: Duration,
     /// How many redirects are followed.
     pub redirects: usize,
+    /// Authorities that are trusted beside the system's.
+    pub authorities: Vec<reqwest::Certificate>,
 }
 
 impl Default for FetchLimits {
@@ -67,6 +69,7 @@ impl Default for FetchLimits {
             entries: 10_000,
             time: Duration::from_secs(60),
             redirects: 3,
+            authorities: Vec::new(),
         }
     }
 }

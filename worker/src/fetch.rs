@@ -144,6 +144,7 @@ fn client(url: &Url, limits: &FetchLimits) -> Result<Client, String> {
         .redirect(policy)
         .connect_timeout(CONNECT_WITHIN)
         .referer(false)
+        .tls_certs_merge(limits.authorities.iter().cloned())
         .user_agent(concat!("dispatcher-worker/", env!("CARGO_PKG_VERSION")));
     let builder = if is_loopback(url) { builder.no_proxy() } else { builder };
     builder.build().map_err(|error| causes(&error))

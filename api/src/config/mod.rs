@@ -18,6 +18,7 @@ pub mod playbooks;
 pub mod secrets;
 pub mod source;
 pub mod storage;
+pub mod tls;
 pub mod uploads;
 pub mod values;
 
@@ -72,6 +73,10 @@ pub struct Settings {
     pub local: execution::LocalSettings,
     /// The cleaner.
     pub cleaner: cleaner::CleanerSettings,
+    /// Whom outgoing connections trust.
+    pub tls: tls::TlsSettings,
+    /// How long other HTTP services may take.
+    pub requests: tls::Timeouts,
     /// Logs.
     pub logging: logging::LogSettings,
     /// The build.
@@ -106,6 +111,8 @@ impl Settings {
                 standalone.map(|own| own.data_dir.as_path()),
             ),
             cleaner: cleaner::CleanerSettings::read(source),
+            tls: tls::TlsSettings::read(source),
+            requests: tls::Timeouts::read(source),
             logging: logging::LogSettings::read(source, form),
             build: build::BuildSettings::read(source),
             meaningless: meaningless::found(source),

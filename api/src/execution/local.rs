@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{Execution, ExecutionError, model::Hold, now};
 use crate::{
     app::App, config::execution::LocalSettings, recipients::model::Recipient, store::StoreError,
+    tls,
 };
 
 /// How often a worker that takes nothing new looks for cancellations.
@@ -39,6 +40,9 @@ pub enum LocalError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The authorities that addresses of playbooks are checked by cannot be read.
+    #[error("{0:#}")]
+    Authorities(anyhow::Error),
 }
 
 /// The worker inside the process, registered and ready to work.
@@ -60,7 +64,9 @@ impl LocalWorker {
         }
         let link = LocalLink::register(Arc::clone(&app.execution), settings).await?;
         let link = link.takes_nothing_once(app.lifecycle.draining());
-        let config = agent_config(settings, app.settings.execution.output_max);
+        let mut config = agent_config(settings, app.settings.execution.output_max);
+        config.fetch.authorities =
+            tls::certificates(&app.settings.tls).map_err(LocalError::Authorities)?;
         Ok(Some(Self { link, config }))
     }
 
