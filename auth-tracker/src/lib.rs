@@ -7,8 +7,11 @@
 //!
 //! What the database says comes through the traits of [`ports`]; this crate knows no SQL.
 
+pub mod clock;
+pub mod feed;
 pub mod layout;
 pub mod ports;
+pub mod reconcile;
 pub mod snapshot;
 pub mod sources;
 pub mod state;

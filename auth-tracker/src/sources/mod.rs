@@ -1,2 +1,5 @@
-//! Where the state comes from: `sso` asks the SSO server for its keys, `psk` the database for those
-//! of services.
+//! Where the authentication state comes from: the database ([`psk`]) and the SSO server ([`sso`]).
+//! The sidecar asks them for everybody; an instance without a fresh snapshot asks them itself.
+
+pub mod psk;
+pub mod sso;

@@ -1,0 +1,1 @@
+//! Feeds with stubs around them.
