@@ -17,6 +17,7 @@ use crate::{
     connector::{Connector, limited::Limited, mock::MockConnector},
     execution::{self, Execution},
     http::{lifecycle::Lifecycle, request_id::RequestIds},
+    instances::heartbeat::Heartbeat,
     keyring::Keyring,
     storage::Objects,
     store::Stores,
@@ -43,6 +44,8 @@ pub struct App {
     pub services: Arc<PskTable>,
     /// Workers that called a moment ago.
     pub known_workers: Arc<KnownWorkers>,
+    /// What this process tells the others of the service.
+    pub heartbeat: Heartbeat,
     /// Where the process is in its life.
     pub lifecycle: Arc<Lifecycle>,
     /// Ids of requests.
@@ -101,6 +104,7 @@ impl App {
             settings: Arc::new(settings),
             services: Arc::new(services),
             known_workers: Arc::default(),
+            heartbeat: Heartbeat::default(),
             lifecycle: Arc::default(),
             request_ids: Arc::default(),
             shutdown,

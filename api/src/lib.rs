@@ -21,6 +21,7 @@ pub mod connector;
 pub mod events;
 pub mod execution;
 pub mod http;
+pub mod instances;
 pub mod keyring;
 pub mod playbooks;
 pub mod recipients;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 /// A row of the audit log.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -29,4 +30,29 @@ pub struct AuditView {
     /// More, by action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Value>,
+}
+
+/// A process of the service.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct InstanceView {
+    /// New with every start.
+    pub id: Uuid,
+    /// `api` or `auth-tracker`.
+    pub kind: String,
+    /// What people call it.
+    pub name: String,
+    /// The host it runs on.
+    pub host: String,
+    /// The version of its program.
+    pub version: String,
+    /// When it was started.
+    pub started_at: String,
+    /// Its last sign of life.
+    pub seen_at: String,
+    /// Whether that was a moment ago.
+    pub live: bool,
+    /// Whether it is about to end.
+    pub draining: bool,
+    /// The version of the keys that it has in force; 0: none yet.
+    pub auth_version: u64,
 }

@@ -56,19 +56,6 @@ CREATE TABLE leases (
     held_until INTEGER NOT NULL
 ) STRICT;
 
--- Processes of the service; auth_version is what each has in force.
-CREATE TABLE instances (
-    id BLOB NOT NULL PRIMARY KEY,
-    kind TEXT NOT NULL,
-    name TEXT NOT NULL,
-    host TEXT NOT NULL,
-    version TEXT NOT NULL,
-    started_at INTEGER NOT NULL,
-    seen_at INTEGER NOT NULL,
-    auth_version INTEGER NOT NULL DEFAULT 0,
-    draining INTEGER NOT NULL DEFAULT 0
-) STRICT;
-
 -- One-time tokens with which workers register, as keyed digests. recipient: the only one it may
 -- register; may_replace: also where that one is registered already; used_*: who did, so that the same
 -- request may be repeated.

@@ -6,8 +6,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    app::App, cleaner::Cleaner, execution::local::LocalWorker, http::metrics,
-    playbooks::put::Shelf, uploads::applier::Applier,
+    app::App,
+    cleaner::Cleaner,
+    execution::local::LocalWorker,
+    http::metrics,
+    instances::model::{Instance, ProcessKind},
+    playbooks::put::Shelf,
+    uploads::applier::Applier,
 };
 
 /// Running loops.
@@ -24,6 +29,11 @@ impl Loops {
         let cleaner = Cleaner::new(app.stores.upkeep.clone(), app.settings.cleaner);
         let ending = shutdown.clone();
         tracker.spawn(async move { cleaner.run(ending).await });
+        let own =
+            Instance::of_this_process(ProcessKind::Api, app.settings.instance.name.as_deref());
+        let draining = app.lifecycle.draining();
+        let beating = app.heartbeat.clone();
+        tracker.spawn(beating.keep(app.stores.instances.clone(), own, draining, shutdown.clone()));
         let applier = Applier::of(app);
         let ending = shutdown.clone();
         tracker.spawn(async move { applier.run(ending).await });

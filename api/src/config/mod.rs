@@ -11,6 +11,7 @@ pub mod database;
 pub mod dispatch;
 pub mod execution;
 pub mod http;
+pub mod instance;
 pub mod logging;
 pub mod meaningless;
 pub mod peers;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub local: execution::LocalSettings,
     /// The cleaner.
     pub cleaner: cleaner::CleanerSettings,
+    /// This process among the others.
+    pub instance: instance::InstanceSettings,
     /// Whom outgoing connections trust.
     pub tls: tls::TlsSettings,
     /// How long other HTTP services may take.
@@ -111,6 +114,7 @@ impl Settings {
                 standalone.map(|own| own.data_dir.as_path()),
             ),
             cleaner: cleaner::CleanerSettings::read(source),
+            instance: instance::InstanceSettings::read(source),
             tls: tls::TlsSettings::read(source),
             requests: tls::Timeouts::read(source),
             logging: logging::LogSettings::read(source, form),

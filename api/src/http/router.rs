@@ -13,7 +13,8 @@ use axum::{
 
 use super::{extract::OrgCaller, health, layers, problem::Problem};
 use crate::{
-    app::App, audit, config::uploads::UPLOAD_PATH, execution, playbooks, recipients, runs, uploads,
+    app::App, audit, config::uploads::UPLOAD_PATH, execution, instances, playbooks, recipients,
+    runs, uploads,
 };
 
 /// Everything under here is answered to organisations, by key or identity.
@@ -71,6 +72,7 @@ fn organisations() -> Router<App> {
         .route(&under("playbooks"), get(playbooks::routes::list))
         .route(&under("playbooks/{name}"), get(playbooks::routes::get))
         .route(&under("audit"), get(audit::routes::list))
+        .route(&under("instances"), get(instances::routes::list))
 }
 
 /// Routes of workers: they hold a request open, or send up to

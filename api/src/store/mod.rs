@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod audit;
+pub mod instances;
 pub mod leases;
 pub mod postgres;
 pub mod registrations;
@@ -69,6 +70,8 @@ pub struct Stores {
     pub upkeep: Arc<dyn UpkeepStore>,
     /// Rights that one process at a time has.
     pub leases: Arc<dyn leases::Leases>,
+    /// The processes of the service.
+    pub instances: Arc<dyn instances::InstanceStore>,
 }
 
 /// Runs and run hosts: dispatch, cancel, read.

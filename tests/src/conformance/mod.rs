@@ -25,6 +25,7 @@ pub mod fixtures;
 pub mod hosts;
 pub mod idempotency;
 pub mod inbox;
+pub mod instances;
 pub mod labels;
 pub mod leases;
 pub mod logs;

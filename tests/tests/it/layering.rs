@@ -11,7 +11,7 @@ const CAPABILITIES: [&[&str]; 5] = [
     &["runs"],
     &["playbooks", "recipients"],
     &["connector"],
-    &["events", "audit"],
+    &["events", "audit", "instances"],
 ];
 const DRIVERS: [&str; 7] = [
     "tokio_postgres",

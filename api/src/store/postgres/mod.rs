@@ -19,6 +19,7 @@ mod connection;
 mod create;
 mod fault;
 mod finish;
+mod instances;
 mod leases;
 mod lists;
 mod logs;
@@ -58,7 +59,8 @@ impl PostgresStore {
             playbooks: store.clone(),
             audit: store.clone(),
             upkeep: store.clone(),
-            leases: store,
+            leases: store.clone(),
+            instances: store,
         })
     }
 }

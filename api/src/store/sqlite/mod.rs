@@ -23,6 +23,7 @@ mod connection;
 mod create;
 mod encode;
 mod finish;
+mod instances;
 mod leases;
 mod lists;
 mod logs;
@@ -83,6 +84,7 @@ pub enum OpenError {
 /// The database of one directory.
 pub struct Store {
     db: connection::Db,
+    instances: instances::Registry,
 }
 
 impl Store {
@@ -106,7 +108,10 @@ impl Store {
         let path = directory.join(FILE_NAME);
         // SQLite gives its journal files the permissions of the database's file.
         private_file(&path).map_err(failed(&path))?;
-        let store = Arc::new(Self { db: connection::Db::open(&path, lock)? });
+        let store = Arc::new(Self {
+            db: connection::Db::open(&path, lock)?,
+            instances: instances::Registry::default(),
+        });
         Ok(Stores {
             runs: store.clone(),
             work: store.clone(),
@@ -116,7 +121,8 @@ impl Store {
             playbooks: store.clone(),
             audit: store.clone(),
             upkeep: store.clone(),
-            leases: store,
+            leases: store.clone(),
+            instances: store,
         })
     }
 }

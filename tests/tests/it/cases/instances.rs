@@ -1,6 +1,6 @@
 //! Leases and the registry of instances.
 
-use dispatcher_tests::conformance::leases;
+use dispatcher_tests::conformance::{instances, leases};
 
 use super::super::subject;
 
@@ -22,4 +22,14 @@ async fn leases_over_it_goes_to_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_asked_for_at_once_one_gets_it() {
     leases::asked_for_at_once_one_gets_it(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_what_was_said_last_counts() {
+    instances::what_was_said_last_counts(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_silence_is_noticed() {
+    instances::silence_is_noticed(&subject().await).await;
 }
