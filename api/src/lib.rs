@@ -23,6 +23,7 @@ pub mod execution;
 pub mod http;
 pub mod instances;
 pub mod keyring;
+pub mod keys;
 pub mod playbooks;
 pub mod recipients;
 pub mod runs;

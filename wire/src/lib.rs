@@ -13,6 +13,7 @@ pub mod event;
 pub mod execution;
 pub mod inputs;
 pub mod registration;
+pub mod service_key;
 pub mod status;
 pub mod view;
 

@@ -8,13 +8,13 @@ use axum::{
     http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 
 use super::{extract::OrgCaller, health, layers, problem::Problem};
 use crate::{
-    app::App, audit, config::uploads::UPLOAD_PATH, execution, instances, playbooks, recipients,
-    runs, uploads,
+    app::App, audit, config::uploads::UPLOAD_PATH, execution, instances, keys, playbooks,
+    recipients, runs, uploads,
 };
 
 /// Everything under here is answered to organisations, by key or identity.
@@ -27,6 +27,7 @@ pub fn router(app: &App) -> Router {
     let ordinary = Router::new()
         .merge(services())
         .merge(organisations())
+        .merge(admins())
         .layer(DefaultBodyLimit::max(app.settings.http.max_body))
         .layer(from_fn_with_state(app.clone(), layers::limit_body))
         .layer(from_fn_with_state(app.clone(), layers::limit_time));
@@ -71,6 +72,14 @@ fn organisations() -> Router<App> {
         .route(&under("uploads"), get(uploads::routes::list))
         .route(&under("playbooks"), get(playbooks::routes::list))
         .route(&under("playbooks/{name}"), get(playbooks::routes::get))
+}
+
+/// Routes of admins: who may call, and what was changed.
+fn admins() -> Router<App> {
+    Router::new()
+        .route(&under("keys"), get(keys::routes::list).post(keys::routes::create))
+        .route(&under("keys/{id}"), delete(keys::routes::revoke))
+        .route(&under("keys/{id}/rotate"), post(keys::routes::rotate))
         .route(&under("audit"), get(audit::routes::list))
         .route(&under("instances"), get(instances::routes::list))
 }

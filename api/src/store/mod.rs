@@ -28,12 +28,14 @@ use crate::{
 
 mod audit;
 pub mod instances;
+mod keys;
 pub mod leases;
 pub mod postgres;
 pub mod registrations;
 pub mod sqlite;
 
 pub use audit::AuditStore;
+pub use keys::KeyStore;
 
 /// A failure of the database itself. Never the caller's fault.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,8 @@ pub struct Stores {
     pub uploads: Arc<dyn UploadStore>,
     /// Stored playbooks.
     pub playbooks: Arc<dyn PlaybookStore>,
+    /// Keys of services.
+    pub keys: Arc<dyn KeyStore>,
     /// What was changed by whom.
     pub audit: Arc<dyn AuditStore>,
     /// What time does to rows.

@@ -20,6 +20,7 @@ mod create;
 mod fault;
 mod finish;
 mod instances;
+mod keys;
 mod leases;
 mod lists;
 mod logs;
@@ -57,6 +58,7 @@ impl PostgresStore {
             registrations: store.clone(),
             uploads: store.clone(),
             playbooks: store.clone(),
+            keys: store.clone(),
             audit: store.clone(),
             upkeep: store.clone(),
             leases: store.clone(),

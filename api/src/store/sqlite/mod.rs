@@ -24,6 +24,7 @@ mod create;
 mod encode;
 mod finish;
 mod instances;
+mod keys;
 mod leases;
 mod lists;
 mod logs;
@@ -119,6 +120,7 @@ impl Store {
             registrations: store.clone(),
             uploads: store.clone(),
             playbooks: store.clone(),
+            keys: store.clone(),
             audit: store.clone(),
             upkeep: store.clone(),
             leases: store.clone(),
