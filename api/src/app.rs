@@ -7,7 +7,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{known_workers::KnownWorkers, principal::OrgScope, psk::PskTable},
+    auth::{
+        known_workers::KnownWorkers,
+        principal::{OrgScope, Role},
+        psk::PskTable,
+    },
     bus::Wakeups,
     config::{
         Settings,
@@ -64,7 +68,7 @@ pub struct Parts {
     pub objects: Objects,
     /// The shared secrets, unparsed.
     pub secret_keys: SecretString,
-    /// Keys of services beside those of the settings.
+    /// Keys beside those of the settings, of admins.
     pub more_services: Vec<ServiceKey>,
 }
 
@@ -117,12 +121,14 @@ fn service_keys(
     more: &[ServiceKey],
     keyring: &Keyring,
 ) -> anyhow::Result<PskTable> {
-    let entry = |key: &'_ ServiceKey| {
+    let entry = |key: &'_ ServiceKey, role| {
         let org = key.org_id.clone().map_or(OrgScope::All, OrgScope::One);
-        (key.service.clone(), key.key.expose_secret().to_owned(), org)
+        (key.service.clone(), key.key.expose_secret().to_owned(), org, role)
     };
-    let all: Vec<_> = settings.secrets.services.iter().chain(more).map(entry).collect();
-    let borrowed = all.iter().map(|(name, key, org)| (name.as_str(), key.as_str(), org.clone()));
+    let named = settings.secrets.services.iter().map(|key| entry(key, Role::Operator));
+    let all: Vec<_> = named.chain(more.iter().map(|key| entry(key, Role::Admin))).collect();
+    let borrowed =
+        all.iter().map(|(name, key, org, role)| (name.as_str(), key.as_str(), org.clone(), *role));
     Ok(PskTable::new(borrowed, keyring)?)
 }
 

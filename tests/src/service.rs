@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use dispatcher_api::{
     app::{App, Parts},
     bus::Topic,
-    config::{Settings, Standalone, source::Source, values::ListenAddress},
+    config::{Settings, Standalone, secrets::ServiceKey, source::Source, values::ListenAddress},
     connector::Connector,
     http::{listen::Listener, router::router, server::Server},
     keyring::Keyring,
@@ -26,6 +26,8 @@ use crate::worker::ScriptedWorker;
 pub const ORG: &str = "org-1";
 /// The key of the service `test`, which may act for every organisation.
 pub const KEY: &str = "testkey";
+/// The key of the service `admin`, an admin of every organisation.
+pub const ADMIN_KEY: &str = "adminkey";
 
 /// A running service. Ends when dropped.
 pub struct InProcess {
@@ -138,6 +140,13 @@ impl InProcess {
         Ok(id)
     }
 
+    /// A request with the key of the service `admin`, for no organisation in particular.
+    pub fn admin(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        reqwest::Client::new()
+            .request(method, format!("{}{path}", self.url))
+            .header("authorization", format!("PSK {ADMIN_KEY}"))
+    }
+
     /// A request with the key of the service `test`, for the usual organisation.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         reqwest::Client::new()
@@ -192,7 +201,11 @@ fn wire(
     App::new(Parts {
         objects: Objects::directory(&settings.storage.directory)?,
         secret_keys: Keyring::generate().context("the machine has no randomness")?.into(),
-        more_services: Vec::new(),
+        more_services: vec![ServiceKey {
+            service: "admin".to_owned(),
+            key: ADMIN_KEY.to_owned().into(),
+            org_id: None,
+        }],
         settings,
         stores,
     })

@@ -30,6 +30,7 @@ struct Entry {
     service: String,
     digest: Vec<u8>,
     org: OrgScope,
+    role: Role,
 }
 
 /// The keys of all services.
@@ -44,22 +45,22 @@ impl std::fmt::Debug for PskTable {
 }
 
 impl PskTable {
-    /// A table of service, key and organisation scope.
+    /// A table of service, key, organisation scope and role.
     ///
     /// # Errors
     /// When two services have the same key.
     pub fn new<'a>(
-        keys: impl IntoIterator<Item = (&'a str, &'a str, OrgScope)>,
+        keys: impl IntoIterator<Item = (&'a str, &'a str, OrgScope, Role)>,
         keyring: &Keyring,
     ) -> Result<Self, PskTableError> {
         let mut entries: Vec<Entry> = Vec::new();
-        for (service, key, org) in keys {
+        for (service, key, org, role) in keys {
             let digest = digest(keyring, key);
             if let Some(other) = entries.iter().find(|entry| entry.digest == digest) {
                 let (one, two) = (other.service.clone(), service.to_owned());
                 return Err(PskTableError::Ambiguous(one, two));
             }
-            entries.push(Entry { service: service.to_owned(), digest, org });
+            entries.push(Entry { service: service.to_owned(), digest, org, role });
         }
         Ok(Self { entries })
     }
@@ -84,7 +85,7 @@ impl PskTable {
         }
         let entry = found.ok_or(PskError::Unknown)?;
         let (id, org) = (entry.service.clone(), entry.org.clone());
-        Ok(Principal { kind: Kind::Service, id, org, role: Role::Operator })
+        Ok(Principal { kind: Kind::Service, id, org, role: entry.role })
     }
 }
 
@@ -112,14 +113,15 @@ mod tests {
     fn the_right_key_names_its_service_and_scope() {
         let keyring = keyring();
         let keys = [
-            ("tasks", "xwKhCUzgJ8", OrgScope::All),
-            ("local", "abc", OrgScope::One("local".to_owned())),
+            ("tasks", "xwKhCUzgJ8", OrgScope::All, Role::Operator),
+            ("local", "abc", OrgScope::One("local".to_owned()), Role::Admin),
         ];
         let table = PskTable::new(keys, &keyring).unwrap();
         let tasks = table.authenticate(Some("PSK xwKhCUzgJ8"), &keyring).unwrap();
         assert_eq!((tasks.id.as_str(), tasks.role), ("tasks", Role::Operator));
         assert_eq!(tasks.org, OrgScope::All);
         let local = table.authenticate(Some("PSK \t abc"), &keyring).unwrap();
+        assert_eq!(local.role, Role::Admin);
         assert!(local.may_act_for("local") && !local.may_act_for("other"));
         assert!(!format!("{table:?}").contains("abc"));
     }
@@ -127,7 +129,10 @@ mod tests {
     #[test]
     fn everything_else_is_refused_by_kind() {
         let keyring = keyring();
-        let keys = [("tasks", "abc", OrgScope::All), ("odd", "a-b", OrgScope::All)];
+        let keys = [
+            ("tasks", "abc", OrgScope::All, Role::Operator),
+            ("odd", "a-b", OrgScope::All, Role::Operator),
+        ];
         let table = PskTable::new(keys, &keyring).unwrap();
         let refused = |header| table.authenticate(header, &keyring).unwrap_err();
         assert_eq!(refused(None), PskError::Missing);
@@ -142,7 +147,7 @@ mod tests {
 
     #[test]
     fn one_key_for_two_services_stops_the_start() {
-        let keys = [("a", "same", OrgScope::All), ("b", "same", OrgScope::All)];
+        let keys = ["a", "b"].map(|name| (name, "same", OrgScope::All, Role::Operator));
         let error = PskTable::new(keys, &keyring()).unwrap_err().to_string();
         assert!(error.contains("services a and b") && !error.contains("same,"), "{error}");
     }

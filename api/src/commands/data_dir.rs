@@ -13,11 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::keyring::Keyring;
-
-/// Characters of a generated key.
-const KEY_LENGTH: usize = 40;
-const KEY_CHARACTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+use crate::{keyring::Keyring, keys::format};
 
 /// The data directory.
 #[derive(Clone, Debug)]
@@ -112,19 +108,9 @@ impl DataDir {
     }
 }
 
-/// A key of letters and digits. Bytes that would favour some of them are left out.
 fn generate_key() -> anyhow::Result<String> {
-    let mut key = String::with_capacity(KEY_LENGTH);
-    while key.len() < KEY_LENGTH {
-        let mut bytes = [0; KEY_LENGTH];
-        aws_lc_rs::rand::fill(&mut bytes).context("the machine has no randomness")?;
-        let usable = bytes.iter().filter(|byte| usize::from(**byte) < 4 * KEY_CHARACTERS.len());
-        let letters = usable.filter_map(|byte| {
-            KEY_CHARACTERS.get(usize::from(*byte) % KEY_CHARACTERS.len()).copied()
-        });
-        key.extend(letters.map(char::from).take(KEY_LENGTH - key.len()));
-    }
-    Ok(key)
+    let key = format::fresh_id().and_then(|id| format::fresh_key(&id));
+    Ok(key.context("the machine has no randomness")?.expose_secret().to_owned())
 }
 
 #[cfg(test)]
@@ -138,8 +124,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::at(&directory.path().join("new")).unwrap();
         let key = data.api_key().unwrap();
-        assert_eq!(key.expose_secret().len(), KEY_LENGTH);
-        assert!(key.expose_secret().bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert!(dispatcher_wire::service_key::id_of(key.expose_secret()).is_some());
         assert_eq!(data.api_key().unwrap().expose_secret(), key.expose_secret());
         Keyring::parse(data.secret_keys().unwrap().expose_secret()).unwrap();
         data.announce("http://127.0.0.1:1", "local", Uuid::nil()).unwrap();

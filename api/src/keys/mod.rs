@@ -19,6 +19,7 @@ pub mod model;
 pub mod revoke;
 pub mod rotate;
 pub mod routes;
+pub mod source;
 
 /// Why a change of a key was not made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]

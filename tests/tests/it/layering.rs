@@ -7,7 +7,7 @@ use syn::{UseTree, visit::Visit};
 
 /// The capabilities, from left to right: logic may use logic to its right.
 const CAPABILITIES: [&[&str]; 5] = [
-    &["uploads", "execution", "cleaner"],
+    &["uploads", "execution", "cleaner", "keys"],
     &["runs"],
     &["playbooks", "recipients"],
     &["connector"],
