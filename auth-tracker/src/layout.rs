@@ -8,7 +8,10 @@ pub const VERSION: &str = "dispatcher:auth:version";
 /// The channel on which a new version is announced; a hint only.
 pub const CHANGED: &str = "dispatcher:auth:changed";
 /// Set by whoever met a key id that nobody knows: asks the tracker to fetch the SSO server's keys.
+/// It goes by itself, and as long as it is there nobody can ask again.
 pub const REFETCH: &str = "dispatcher:auth:refetch";
+/// The channel on which the tracker is told to look at once; a hint only.
+pub const WANTED: &str = "dispatcher:auth:wanted";
 
 /// Names of last-authentication keys that are not in the database yet.
 pub const DIRTY: &str = "dirty_last_auth_keys";

@@ -8,10 +8,14 @@
 //! What the database says comes through the traits of [`ports`]; this crate knows no SQL.
 
 pub mod clock;
+pub mod drain;
 pub mod feed;
+pub mod last_auth;
 pub mod layout;
 pub mod ports;
 pub mod reconcile;
+pub mod redis;
 pub mod snapshot;
 pub mod sources;
 pub mod state;
+pub mod tracker;

@@ -21,6 +21,9 @@ pub struct Snapshot {
     pub mac: String,
 }
 
+/// The most bytes of a snapshot as text.
+pub const MOST_BYTES: usize = 4 * 1024 * 1024;
+
 /// Why a snapshot is not acceptable.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SnapshotError {
@@ -33,6 +36,33 @@ pub enum SnapshotError {
 }
 
 impl Snapshot {
+    /// Reads the text of a snapshot. Who wrote it is not known before [`Snapshot::open`].
+    ///
+    /// # Errors
+    /// When it is none, or too long for one.
+    pub fn parse(text: &[u8]) -> Result<Self, SnapshotError> {
+        if text.len() > MOST_BYTES {
+            let why = format!("it has more than {MOST_BYTES} bytes");
+            return Err(SnapshotError::Unreadable(why));
+        }
+        serde_json::from_slice(text).map_err(|error| SnapshotError::Unreadable(error.to_string()))
+    }
+
+    /// The text that [`Snapshot::parse`] reads.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON, which does not happen, or is too long: there are more
+    /// keys than instances would take.
+    pub fn text(&self) -> Result<String, SnapshotError> {
+        let text = serde_json::to_string(self)
+            .map_err(|error| SnapshotError::Unreadable(error.to_string()))?;
+        if text.len() > MOST_BYTES {
+            let why = format!("it has more than {MOST_BYTES} bytes");
+            return Err(SnapshotError::Unreadable(why));
+        }
+        Ok(text)
+    }
+
     /// The version of the `count`th snapshot under a lease.
     #[must_use]
     pub const fn version_of(epoch: i64, count: u32) -> u64 {

@@ -91,6 +91,20 @@ fn is_recent(issued_at: OffsetDateTime, now: OffsetDateTime) -> bool {
     (now - issued_at).abs() <= MOST_AGE
 }
 
+/// What was shared, but with the keys of the SSO server that were fetched here where those are
+/// newer: a tracker that started while that server is down knows none.
+fn with_newer_sso(shared: AuthState, own: &AuthState) -> AuthState {
+    if own.sso_fetched_at <= shared.sso_fetched_at {
+        return shared;
+    }
+    AuthState {
+        sso_keys: own.sso_keys.clone(),
+        sso_issuers: own.sso_issuers.clone(),
+        sso_fetched_at: own.sso_fetched_at,
+        ..shared
+    }
+}
+
 impl Feed {
     /// Keeps the state current until it is dropped.
     pub async fn run(&self) {
@@ -175,18 +189,18 @@ impl Feed {
     async fn look_at_board(&self, board: &dyn Board, memory: &mut Memory) -> Result<(), Refusal> {
         let looked = async {
             let version = board.version().await?.ok_or(Refusal::Absent)?;
-            if memory.snapshot.is_some_and(|(held, _)| held == version) {
+            if memory.snapshot.is_some_and(|(held, _)| held.to_string() == version) {
                 return Ok(None);
             }
-            let snapshot = board.snapshot().await?.ok_or(Refusal::Absent)?;
-            self.examine(snapshot, memory).await
+            let text = board.snapshot().await?.ok_or(Refusal::Absent)?;
+            self.examine(Snapshot::parse(&text)?, memory).await
         };
         let looked = looked.await;
         let now = self.clock.now();
         match looked {
             Ok(Some((version, issued_at, state))) => {
                 memory.snapshot = Some((version, issued_at));
-                memory.base = state;
+                memory.base = with_newer_sso(state, &memory.base);
                 memory.complaints.clear();
             }
             Ok(None) => {}

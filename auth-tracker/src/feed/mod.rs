@@ -24,7 +24,6 @@ use crate::{
     clock::Clock,
     ports::{KeySource, PortError, Seal},
     reconcile::{Fetched, Said, reconcile, with_settings},
-    snapshot::Snapshot,
     sources::{
         psk::PskSource,
         sso::{ASKED_PAUSE, Fetcher},
@@ -42,11 +41,11 @@ pub const REFETCH_WAIT: Duration = Duration::from_secs(3);
 /// Where the tracker's snapshot is found, and how it is asked for more.
 #[async_trait]
 pub trait Board: Send + Sync {
-    /// The version of the snapshot, if there is one.
-    async fn version(&self) -> Result<Option<u64>, PortError>;
+    /// What stands where the version of the snapshot belongs.
+    async fn version(&self) -> Result<Option<String>, PortError>;
 
-    /// The snapshot, if there is one.
-    async fn snapshot(&self) -> Result<Option<Snapshot>, PortError>;
+    /// What stands where the snapshot belongs, at most one byte more than a snapshot may have.
+    async fn snapshot(&self) -> Result<Option<Vec<u8>>, PortError>;
 
     /// Asks the tracker for a fetch of the SSO server's keys, unless somebody did a moment ago.
     async fn want_keys(&self) -> Result<(), PortError>;

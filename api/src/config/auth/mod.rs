@@ -2,9 +2,9 @@
 //!
 //! Keys of services are in `secrets.rs`; whose identity header is believed is in `http.rs`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::source::{Source, Spec};
 
@@ -84,13 +84,6 @@ const REDIS_URL: Spec = Spec {
     allowed: "redis://[user:password@]host[:port][/database], or rediss:// with TLS",
     secret: true,
 };
-const REDIS_CA: Spec = Spec {
-    names: &["REDIS_CA_FILE"],
-    about: "The certificates that the TLS certificate of Redis must lead to, instead of the \
-            system's.",
-    allowed: "the path of a PEM file",
-    secret: false,
-};
 const MAX_STALENESS: Spec = Spec {
     names: &["AUTH_MAX_STALENESS"],
     about: "Seconds for which keys are believed after their source was last heard; then requests \
@@ -124,8 +117,8 @@ const TRACKER_METRICS: Spec = Spec {
 pub struct AuthSettings {
     /// The SSO server; `None`: no tokens.
     pub sso: Option<SsoSettings>,
-    /// Redis; `None`: the sources are asked directly.
-    pub redis: Option<RedisSettings>,
+    /// The address of Redis, which may contain a password; `None`: the sources are asked directly.
+    pub redis: Option<SecretString>,
     /// How long keys are believed without their source.
     pub max_staleness: Duration,
     /// When times of last authentication are written.
@@ -162,15 +155,6 @@ pub struct SsoServer {
     pub public_key: Option<String>,
     /// Between two fetches.
     pub refresh: Duration,
-}
-
-/// Redis.
-#[derive(Clone, Debug)]
-pub struct RedisSettings {
-    /// Its address, which may contain a password.
-    pub url: SecretString,
-    /// What its certificate must lead to.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// When times of last authentication are written to the database.
@@ -267,22 +251,13 @@ fn path(claim: &str) -> Vec<String> {
     claim.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-fn read_redis(source: &mut Source) -> Option<RedisSettings> {
-    let url = source.text(&REDIS_URL).map(SecretString::from);
-    let ca_file = source.text(&REDIS_CA).map(PathBuf::from);
-    let url = url?;
-    let text = url.expose_secret();
-    if !["redis://", "rediss://"].iter().any(|scheme| text.starts_with(scheme)) {
+fn read_redis(source: &mut Source) -> Option<SecretString> {
+    let url = source.text(&REDIS_URL)?;
+    if !["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)) {
         source.reject(&REDIS_URL, "");
         return None;
     }
-    if ca_file.is_some() && !text.starts_with("rediss://") {
-        source.error(
-            "REDIS_CA_FILE is set and REDIS_URL is not encrypted; begin it with rediss://, or \
-             leave REDIS_CA_FILE out",
-        );
-    }
-    Some(RedisSettings { url, ca_file })
+    Some(url.into())
 }
 
 #[cfg(test)]
@@ -335,7 +310,6 @@ mod tests {
             (&[("SSO_PUBLIC_KEY", "x")], "SSO_PUBLIC_KEY needs"),
             (&[("SSO_ROLE_MAP", "a=root")], "SSO_ROLE_MAP=a=root"),
             (&[("REDIS_URL", "http://hunter2")], "REDIS_URL=***"),
-            (&[("REDIS_URL", "redis://r"), ("REDIS_CA_FILE", "/x")], "rediss://"),
             (&[("AUTH_MAX_STALENESS", "0")], "AUTH_MAX_STALENESS=0"),
             (&[("LAST_AUTH_THRESHOLD", "0")], "LAST_AUTH_THRESHOLD=0"),
         ] {
