@@ -29,6 +29,7 @@ use crate::{
 mod audit;
 pub mod instances;
 mod keys;
+pub mod last_auth;
 pub mod leases;
 pub mod postgres;
 pub mod registrations;
@@ -74,6 +75,8 @@ pub struct Stores {
     pub upkeep: Arc<dyn UpkeepStore>,
     /// Rights that one process at a time has.
     pub leases: Arc<dyn leases::Leases>,
+    /// When principals were last authenticated.
+    pub last_auth: Arc<dyn last_auth::LastAuthStore>,
     /// The processes of the service.
     pub instances: Arc<dyn instances::InstanceStore>,
 }

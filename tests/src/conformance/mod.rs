@@ -27,6 +27,7 @@ pub mod idempotency;
 pub mod inbox;
 pub mod instances;
 pub mod labels;
+pub mod last_auth;
 pub mod leases;
 pub mod logs;
 pub mod model;

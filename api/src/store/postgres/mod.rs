@@ -21,6 +21,7 @@ mod fault;
 mod finish;
 mod instances;
 mod keys;
+mod last_auth;
 mod leases;
 mod lists;
 mod logs;
@@ -62,6 +63,7 @@ impl PostgresStore {
             audit: store.clone(),
             upkeep: store.clone(),
             leases: store.clone(),
+            last_auth: store.clone(),
             instances: store,
         })
     }

@@ -25,6 +25,7 @@ mod encode;
 mod finish;
 mod instances;
 mod keys;
+mod last_auth;
 mod leases;
 mod lists;
 mod logs;
@@ -124,6 +125,7 @@ impl Store {
             audit: store.clone(),
             upkeep: store.clone(),
             leases: store.clone(),
+            last_auth: store.clone(),
             instances: store,
         })
     }

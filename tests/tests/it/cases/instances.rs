@@ -1,6 +1,6 @@
-//! Leases and the registry of instances.
+//! Leases, the registry of instances, and times of last authentication.
 
-use dispatcher_tests::conformance::{instances, leases};
+use dispatcher_tests::conformance::{instances, last_auth, leases};
 
 use super::super::subject;
 
@@ -32,4 +32,19 @@ async fn instances_what_was_said_last_counts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_silence_is_noticed() {
     instances::silence_is_noticed(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_auth_never_backwards() {
+    last_auth::never_backwards(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_auth_one_call_may_repeat_itself() {
+    last_auth::one_call_may_repeat_itself(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_auth_writers_at_once_agree() {
+    last_auth::writers_at_once_agree(&subject().await).await;
 }
