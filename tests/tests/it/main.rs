@@ -39,6 +39,7 @@ mod runs_idempotency;
 mod runs_lists;
 mod runs_logs;
 mod serve_postgres;
+mod services;
 mod sqlite_store;
 mod uploads;
 mod uploads_order;
