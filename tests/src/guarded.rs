@@ -36,7 +36,7 @@ const GUARD: &str = r#"
         ended) wait "$child"; echo "$?"; child=;;
         esac
     done
-    if [ -n "$child" ]; then kill -KILL -- "-$child" 2>/dev/null; wait "$child"; fi
+    if [ -n "$child" ]; then kill -s KILL -- "-$child" 2>/dev/null; wait "$child"; fi
     eval "$after"
     rm -rf "$directory"
 "#;
@@ -70,7 +70,7 @@ impl Guarded {
                 None => guard.env_remove(name),
             };
         }
-        guard.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
+        guard.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut guard = guard.spawn().context("no shell for the guard of a program")?;
         let orders = guard.stdin.take().context("the guard has an input")?;
         let answers = BufReader::new(guard.stdout.take().context("the guard has an output")?);
