@@ -2,12 +2,14 @@
 # What Dispatcher needs on this machine: says what is missing, installs it where it may.
 #
 #   scripts/deps.sh run          to build and run: a C compiler, Rust, Python, Ansible
-#   scripts/deps.sh test         the same, PostgreSQL and ssh for the tests
+#   scripts/deps.sh test         the same, and the services that tests start for themselves: PostgreSQL,
+#                                Redis, RabbitMQ, HAProxy, an S3 server, ssh
 #   scripts/deps.sh lint         the same, and the linters
 #   CHECK=1 scripts/deps.sh …    change nothing, only say what is missing
 #
 # System packages are installed when this runs as root on a machine with apt-get or dnf; anybody else
-# is told the exact command. Ansible goes into a virtual environment of the user, never into the system.
+# is told the exact command. No service of the system is started by that. Ansible and the S3 server go
+# into the user's own directory, never into the system.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +17,10 @@ ANSIBLE_HOME=${DISPATCHER_ANSIBLE_HOME:-$HOME/.local/share/dispatcher/ansible}
 ANSIBLE_CORE='ansible-core>=2.17,<2.20'
 ANSIBLE_RUNNER_VERSION='ansible-runner>=2.4,<3'
 ANSIBLE_LINT='ansible-lint>=25,<27'
+TOOLS_HOME=$HOME/.local/share/dispatcher/tools
+# The newest that the Rust version of this project builds.
+S3_SERVER_VERSION=0.14.1
+POLICY=/usr/sbin/policy-rc.d
 debian=() fedora=()
 
 say() { printf 'deps: %s\n' "$*"; }
@@ -22,7 +28,7 @@ die() { printf 'deps: %s\n' "$*" >&2; exit 1; }
 
 # need COMMAND DEBIAN-PACKAGE FEDORA-PACKAGE
 need() {
-    command -v "$1" >/dev/null 2>&1 || { debian+=("$2") fedora+=("$3"); }
+    PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 || { debian+=("$2") fedora+=("$3"); }
 }
 
 postgres_found() {
@@ -41,9 +47,27 @@ system_packages() {
         { debian+=(python3 python3-venv) fedora+=(python3); }
     [[ $1 != run ]] || return 0
     postgres_found || { debian+=(postgresql) fedora+=(postgresql-server); }
+    need redis-server redis-server redis
+    need rabbitmq-server rabbitmq-server rabbitmq-server
+    need haproxy haproxy haproxy
     need ssh openssh-client openssh-clients
-    command -v setpriv >/dev/null 2>&1 || { debian+=(util-linux) fedora+=(util-linux); }
+    command -v setpriv setsid >/dev/null 2>&1 || { debian+=(util-linux) fedora+=(util-linux); }
     [[ $1 != lint ]] || need shellcheck shellcheck ShellCheck
+}
+
+# without_starting COMMAND...: Debian's packages start what they bring, unless this file says no.
+without_starting() {
+    if [[ -e $POLICY ]]; then
+        DEBIAN_FRONTEND=noninteractive "$@"
+        return
+    fi
+    # Gone again however this ends.
+    trap 'rm -f "$POLICY"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    chmod 755 "$POLICY"
+    DEBIAN_FRONTEND=noninteractive "$@"
+    rm -f "$POLICY"
+    trap - EXIT
 }
 
 install_packages() {
@@ -62,7 +86,7 @@ install_packages() {
             echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
         fi
         apt-get update -q >/dev/null
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${debian[@]}" >/dev/null
+        without_starting apt-get install -y -q --no-install-recommends "${debian[@]}" >/dev/null
     elif command -v dnf >/dev/null 2>&1; then
         say "installing: ${fedora[*]}"
         dnf install -y -q "${fedora[@]}"
@@ -100,6 +124,18 @@ ansible() {
     ansible_in "$ANSIBLE_HOME" "$ANSIBLE_CORE" "$ANSIBLE_RUNNER_VERSION"
 }
 
+s3_server() {
+    local found
+    for found in "$TOOLS_HOME/bin/s3s-fs" "${CARGO_HOME:-$HOME/.cargo}/bin/s3s-fs"; do
+        [[ ! -x $found ]] || return 0
+    done
+    [[ -z ${CHECK:-} ]] || die "missing: s3s-fs in $TOOLS_HOME (run this without CHECK=1)"
+    say "installing s3s-fs $S3_SERVER_VERSION into $TOOLS_HOME"
+    # Built elsewhere: the project's own directory is for the project's own builds.
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked --root "$TOOLS_HOME" --features binary \
+        --version "$S3_SERVER_VERSION" s3s-fs
+}
+
 linters() {
     local tool
     [[ -x $ANSIBLE_HOME-lint/bin/ansible-lint ]] || ansible_in "$ANSIBLE_HOME-lint" "$ANSIBLE_CORE" "$ANSIBLE_LINT"
@@ -120,5 +156,6 @@ system_packages "$what"
 install_packages
 rust
 ansible
+[[ $what == run ]] || s3_server
 [[ $what != lint ]] || linters
 say "everything for '$what' is here"
