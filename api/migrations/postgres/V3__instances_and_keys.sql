@@ -99,3 +99,7 @@ ALTER TABLE recipients
 
 -- NULL: no broker has it yet.
 ALTER TABLE outbox ADD COLUMN published_at timestamptz;
+
+-- What goes with a run, and what belongs to none and is old.
+CREATE INDEX uploads_run_id_index ON uploads (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX uploads_settled_index ON uploads (created_at) WHERE state <> 'pending';

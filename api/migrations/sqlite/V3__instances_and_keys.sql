@@ -86,3 +86,8 @@ ALTER TABLE recipients ADD COLUMN removed_at INTEGER;
 -- NULL: no broker has it yet.
 ALTER TABLE outbox ADD COLUMN published_at INTEGER;
 CREATE INDEX outbox_unpublished_index ON outbox (id) WHERE published_at IS NULL;
+
+-- What goes with a run, and what belongs to none and is old.
+CREATE INDEX uploads_run_id_index ON uploads (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX uploads_settled_index ON uploads (created_at) WHERE state <> 'pending';
+CREATE INDEX runs_final_index ON runs (updated_at, id) WHERE status <> 'running';

@@ -11,6 +11,9 @@ use std::{
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub mod amqp;
+pub mod broker;
+
 /// What somebody may wait for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Topic {
@@ -20,6 +23,8 @@ pub enum Topic {
     Recipient(Uuid),
     /// A new upload in the inbox.
     Uploads,
+    /// New events for consumers.
+    Events,
 }
 
 /// Wakes those who wait for a topic.

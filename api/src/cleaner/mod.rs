@@ -10,9 +10,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    bus::{Topic, Wakeups},
     config::cleaner::CleanerSettings,
     store::{Expired, StoreResult, UpkeepStore},
 };
+
+pub mod retention;
 
 /// The most runs that expire in one commit.
 const BATCH: i64 = 500;
@@ -26,6 +29,9 @@ const FORGET_ROUNDS: usize = 100;
 pub struct Cleaner {
     upkeep: Arc<dyn UpkeepStore>,
     settings: CleanerSettings,
+    /// Whether events wait for a broker, so that only what it has is forgotten.
+    has_broker: bool,
+    wakeups: Wakeups,
 }
 
 impl std::fmt::Debug for Cleaner {
@@ -35,10 +41,16 @@ impl std::fmt::Debug for Cleaner {
 }
 
 impl Cleaner {
-    /// Ready to look.
+    /// Ready to look. `has_broker`: events that it does not have yet are kept. Who publishes them
+    /// is woken.
     #[must_use]
-    pub fn new(upkeep: Arc<dyn UpkeepStore>, settings: CleanerSettings) -> Self {
-        Self { upkeep, settings }
+    pub fn new(
+        upkeep: Arc<dyn UpkeepStore>,
+        settings: CleanerSettings,
+        has_broker: bool,
+        wakeups: Wakeups,
+    ) -> Self {
+        Self { upkeep, settings, has_broker, wakeups }
     }
 
     /// Looks again and again until the end of the process. One look at a time: the next begins an
@@ -72,6 +84,7 @@ impl Cleaner {
             }
             all.runs += expired.runs;
             all.hosts += expired.hosts;
+            self.wakeups.wake(Topic::Events);
             metrics::counter!("dispatcher_cleaner_timeouts_total", "what" => "run")
                 .increment(expired.runs);
             metrics::counter!("dispatcher_cleaner_timeouts_total", "what" => "run_host")
@@ -88,7 +101,7 @@ impl Cleaner {
     async fn forget(&self, now: OffsetDateTime) -> StoreResult<()> {
         for _ in 0..FORGET_ROUNDS {
             let before = now - self.settings.events_keep;
-            let forgotten = self.upkeep.forget(now, before, FORGET_BATCH).await?;
+            let forgotten = self.upkeep.forget(now, before, self.has_broker, FORGET_BATCH).await?;
             metrics::counter!("dispatcher_cleaner_forgotten_total").increment(forgotten);
             if forgotten < FORGET_BATCH.unsigned_abs() {
                 return Ok(());
@@ -138,6 +151,7 @@ mod tests {
             &self,
             _: OffsetDateTime,
             before: OffsetDateTime,
+            _: bool,
             limit: i64,
         ) -> StoreResult<u64> {
             self.calls.lock().unwrap().push(("forget", before));
@@ -148,8 +162,13 @@ mod tests {
         }
     }
 
+    fn with(rows: &Arc<Rows>, settings: CleanerSettings) -> Cleaner {
+        let upkeep = Arc::clone(rows) as Arc<dyn UpkeepStore>;
+        Cleaner::new(upkeep, settings, false, Wakeups::default())
+    }
+
     fn cleaner(rows: &Arc<Rows>) -> Cleaner {
-        Cleaner::new(Arc::clone(rows) as Arc<dyn UpkeepStore>, CleanerSettings::default())
+        with(rows, CleanerSettings::default())
     }
 
     #[tokio::test]
@@ -194,7 +213,7 @@ mod tests {
         let rows = Arc::new(Rows { fail: true, ..Rows::default() });
         let interval = std::time::Duration::from_millis(1);
         let settings = CleanerSettings { interval, ..CleanerSettings::default() };
-        let cleaner = Cleaner::new(Arc::clone(&rows) as Arc<dyn UpkeepStore>, settings);
+        let cleaner = with(&rows, settings);
         let shutdown = CancellationToken::new();
         let looking = cleaner.run(shutdown.clone());
         let ending = async {

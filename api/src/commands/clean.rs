@@ -7,8 +7,11 @@ use time::OffsetDateTime;
 
 use super::{opening, telemetry};
 use crate::{
+    bus::Wakeups,
     cleaner::Cleaner,
-    config::{Form, cleaner::CleanerSettings, logging::LogSettings, source::Source},
+    config::{
+        Form, cleaner::CleanerSettings, events::EventSettings, logging::LogSettings, source::Source,
+    },
 };
 
 /// Ends what has expired. Needs the database's settings only.
@@ -19,10 +22,12 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let mut source = Source::from_process();
     let database = opening::database(&mut source);
     let settings = CleanerSettings::read(&mut source);
+    let has_broker = EventSettings::read(&mut source).has_broker();
     let logging = LogSettings::read(&mut source, Form::Serve);
     source.finish()?;
     telemetry::start(logging)?;
     let stores = opening::open(&database.context("no database is named")?).await?;
-    Cleaner::new(stores.upkeep, settings).once(OffsetDateTime::now_utc()).await?;
+    let cleaner = Cleaner::new(stores.upkeep, settings, has_broker, Wakeups::default());
+    cleaner.once(OffsetDateTime::now_utc()).await?;
     Ok(ExitCode::SUCCESS)
 }

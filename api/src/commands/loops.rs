@@ -5,9 +5,11 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
 
+use super::publishing;
 use crate::{
     app::App,
-    cleaner::Cleaner,
+    cleaner::{Cleaner, retention::Retention},
+    events::publisher::Publisher,
     execution::local::LocalWorker,
     http::metrics,
     instances::model::{Instance, ProcessKind},
@@ -22,11 +24,19 @@ pub(super) struct Loops(TaskTracker);
 impl Loops {
     /// Starts every loop.
     #[must_use]
-    pub(super) fn start(app: &App, handle: PrometheusHandle, worker: Option<LocalWorker>) -> Self {
+    pub(super) fn start(
+        app: &App,
+        handle: PrometheusHandle,
+        worker: Option<LocalWorker>,
+        publisher: Option<Publisher>,
+    ) -> Self {
         let tracker = TaskTracker::new();
         let shutdown = app.shutdown.clone();
         tracker.spawn(shutdown.clone().run_until_cancelled_owned(metrics::keep_up(handle)));
-        let cleaner = Cleaner::new(app.stores.upkeep.clone(), app.settings.cleaner);
+        let has_broker = app.settings.events.has_broker();
+        let wakeups = app.wakeups.clone();
+        let upkeep = app.stores.upkeep.clone();
+        let cleaner = Cleaner::new(upkeep, app.settings.cleaner, has_broker, wakeups);
         let ending = shutdown.clone();
         tracker.spawn(async move { cleaner.run(ending).await });
         let own =
@@ -34,6 +44,18 @@ impl Loops {
         let draining = app.lifecycle.draining();
         let beating = app.heartbeat.clone();
         tracker.spawn(beating.keep(app.stores.instances.clone(), own, draining, shutdown.clone()));
+        let retention = Retention::new(
+            app.stores.retention.clone(),
+            app.objects.clone(),
+            app.settings.retention,
+        );
+        let (leases, ending) = (app.stores.leases.clone(), shutdown.clone());
+        let name = publishing::process_name();
+        tracker.spawn(async move { retention.run(leases, name, ending).await });
+        if let Some(publisher) = publisher {
+            let ending = shutdown.clone();
+            tracker.spawn(async move { publisher.run(ending).await });
+        }
         let applier = Applier::of(app);
         let ending = shutdown.clone();
         tracker.spawn(async move { applier.run(ending).await });

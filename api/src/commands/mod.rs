@@ -8,10 +8,13 @@ use clap::{Parser, Subcommand};
 mod clean;
 mod config;
 mod data_dir;
+mod events;
 mod healthcheck;
 mod loops;
 mod migrate;
 mod opening;
+mod publishing;
+mod purge;
 mod serve;
 mod standalone;
 mod telemetry;
@@ -36,6 +39,11 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Ends what has expired, once.
     Clean,
+    /// Removes what is older than its retention window, once.
+    Purge(purge::Arguments),
+    /// Events for consumers.
+    #[command(subcommand)]
+    Events(events::Command),
     /// Asks an instance whether it is ready; the exit status tells.
     Healthcheck(healthcheck::Arguments),
     /// Shows the settings in force and where they come from.
@@ -57,6 +65,8 @@ impl Cli {
             }),
             Command::Migrate(arguments) => blocking(migrate::run(arguments)),
             Command::Clean => blocking(clean::run()),
+            Command::Purge(arguments) => blocking(purge::run(arguments)),
+            Command::Events(command) => blocking(events::run(command)),
             Command::Healthcheck(arguments) => blocking(healthcheck::run(arguments)),
             Command::Config(arguments) => config::run(&arguments),
         }

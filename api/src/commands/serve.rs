@@ -10,7 +10,7 @@ use tokio::{
     sync::Mutex,
 };
 
-use super::{loops::Loops, opening, telemetry};
+use super::{loops::Loops, opening, publishing, telemetry};
 use crate::{
     app::{App, Parts},
     config::{Settings, connector::ConnectorImpl, source::Source, values::ListenAddress},
@@ -91,7 +91,8 @@ impl Instance {
     /// Serves on the listeners and starts every loop.
     ///
     /// # Errors
-    /// When the metrics port is taken, or signals cannot be received.
+    /// When the metrics port is taken, signals cannot be received, or the address of the broker
+    /// cannot be understood.
     pub(super) async fn start(app: App, listeners: Vec<Listener>) -> anyhow::Result<Self> {
         let signals = Signals::receive()?;
         say_what_is_special(&app.settings);
@@ -100,10 +101,11 @@ impl Instance {
         let probes = Listener::bind(&ListenAddress::Tcp(http.metrics)).await?;
         let address = probes.tcp_address();
         let probes = Server::start(vec![probes], metrics::router(&app, handle.clone()), http);
+        let publisher = publishing::publisher(&app)?;
         // Before the first request, so that a dispatch to it is not refused.
         let worker = LocalWorker::of(&app).await?;
         let server = Server::start(listeners, router::router(&app), http);
-        let loops = Loops::start(&app, handle, worker);
+        let loops = Loops::start(&app, handle, worker, publisher);
         Ok(Self { app, server, probes, loops, signals, metrics: address })
     }
 

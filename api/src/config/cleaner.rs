@@ -12,7 +12,8 @@ const INTERVAL: Spec = Spec {
 };
 const EVENTS_KEEP: Spec = Spec {
     names: &["EVENTS_KEEP"],
-    about: "Seconds for which events that nobody fetches are kept.",
+    about: "Seconds for which events are kept. With a broker, those that it does not have yet are kept \
+            longer.",
     allowed: "60 to 315360000",
     secret: false,
 };

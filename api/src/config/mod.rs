@@ -9,6 +9,7 @@ pub mod cleaner;
 pub mod connector;
 pub mod database;
 pub mod dispatch;
+pub mod events;
 pub mod execution;
 pub mod http;
 pub mod instance;
@@ -16,6 +17,7 @@ pub mod logging;
 pub mod meaningless;
 pub mod peers;
 pub mod playbooks;
+pub mod retention;
 pub mod secrets;
 pub mod source;
 pub mod storage;
@@ -80,6 +82,10 @@ pub struct Settings {
     pub tls: tls::TlsSettings,
     /// How long other HTTP services may take.
     pub requests: tls::Timeouts,
+    /// Events.
+    pub events: events::EventSettings,
+    /// How long things are kept.
+    pub retention: retention::RetentionSettings,
     /// Logs.
     pub logging: logging::LogSettings,
     /// The build.
@@ -117,6 +123,8 @@ impl Settings {
             instance: instance::InstanceSettings::read(source),
             tls: tls::TlsSettings::read(source),
             requests: tls::Timeouts::read(source),
+            events: events::EventSettings::read(source),
+            retention: retention::RetentionSettings::read(source),
             logging: logging::LogSettings::read(source, form),
             build: build::BuildSettings::read(source),
             meaningless: meaningless::found(source),

@@ -70,6 +70,49 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// How old something may become: `30d`, `12h`, `90m`, `45s`, or seconds.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Age(Duration);
+
+/// Units of an age and their seconds, in the order in which `Display` tries them.
+const AGES: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
+/// A hundred years: what is older is not from here.
+const OLDEST: u64 = 100 * 365 * 86_400;
+
+impl Age {
+    /// As a time span.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known =
+            AGES.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, seconds)));
+        let (number, unit) = known.unwrap_or((text, &1));
+        let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*unit));
+        match seconds.filter(|seconds| (1..=OLDEST).contains(seconds)) {
+            Some(seconds) => Ok(Self(Duration::from_secs(seconds))),
+            None => {
+                Err(format!("{text} is not an age; allowed: 30d, 12h, 90m or seconds, from 1s"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let exact = AGES.iter().find(|(_, unit)| seconds.is_multiple_of(*unit));
+        let (unit, factor) = exact.copied().unwrap_or(('s', 1));
+        write!(f, "{}{unit}", seconds / factor)
+    }
+}
+
 /// Where the service listens.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ListenAddress {
@@ -135,6 +178,18 @@ mod tests {
         }
         for bad in ["", "KB", "-1", "1.5MB", "1XB", "99999999999GB"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ages_have_units_and_a_beginning() {
+        for (text, seconds) in [("30d", 2_592_000), ("12h", 43_200), ("90m", 5_400), ("45", 45)] {
+            let age: Age = text.parse().unwrap();
+            assert_eq!(age.duration().as_secs(), seconds);
+            assert_eq!(age.to_string().parse::<Age>().unwrap(), age);
+        }
+        for bad in ["", "d", "0", "-1d", "1.5h", "1y", "99999999999999999999d", "40000d"] {
+            assert!(bad.parse::<Age>().is_err(), "{bad}");
         }
     }
 

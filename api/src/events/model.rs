@@ -5,8 +5,12 @@
 
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use uuid::Uuid;
 
-use crate::runs::model::{RunHostRow, RunRow};
+use crate::{
+    execution::excerpt::Excerpt,
+    runs::model::{RunHostRow, RunRow},
+};
 
 /// What happened to a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,6 +21,8 @@ pub enum EventType {
     Update,
     /// It went.
     Delete,
+    /// It is as it was; somebody asked.
+    Read,
 }
 
 impl EventType {
@@ -27,8 +33,140 @@ impl EventType {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Read => "read",
         }
     }
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Entity {
+    /// A run.
+    Run,
+    /// A host of a run.
+    RunHost,
+}
+
+impl Entity {
+    /// The name in the outbox.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::RunHost => "run_host",
+        }
+    }
+
+    /// The entity of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Run, Self::RunHost].into_iter().find(|entity| entity.as_str() == name)
+    }
+}
+
+/// The log of a run host, or the ends of a long one.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Stdout {
+    /// Bytes in all.
+    pub total: u64,
+    /// The whole of it, or its beginning.
+    pub head: Vec<u8>,
+    /// Its end, where the beginning is not the whole.
+    pub tail: Vec<u8>,
+}
+
+impl Stdout {
+    /// The whole of it.
+    #[must_use]
+    pub fn whole(text: String) -> Self {
+        Self { total: text.len() as u64, head: text.into_bytes(), tail: Vec::new() }
+    }
+
+    /// At most so many bytes of it: head, marker, tail. The ends that are here must be long enough
+    /// for that.
+    #[must_use]
+    pub fn text(&self, cap: usize) -> String {
+        let excerpt = Excerpt::of(self.total, cap);
+        if excerpt.head == excerpt.tail {
+            return excerpt.text(&self.head, &[]);
+        }
+        let end = if self.tail.is_empty() { &self.head } else { &self.tail };
+        let length = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let head = self.head.get(..length(excerpt.head)).unwrap_or(&self.head);
+        let from = end.len().saturating_sub(length(excerpt.total - excerpt.tail));
+        excerpt.text(head, end.get(from..).unwrap_or_default())
+    }
+}
+
+/// A row of the outbox on its way to consumers.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its place in the outbox.
+    pub id: i64,
+    /// The run it is about.
+    pub run_id: Uuid,
+    /// Its number within the run, without gaps.
+    pub run_seq: i64,
+    /// What changed.
+    pub entity: Entity,
+    /// Which of them.
+    pub entity_id: Uuid,
+    /// `create`, `update`, `delete` or `read`.
+    pub event_type: String,
+    /// The run's organisation.
+    pub org_id: String,
+    /// The run's service.
+    pub service: String,
+    /// The state after the change.
+    pub status: String,
+    /// What consumers get, without `stdout`.
+    pub payload: Value,
+    /// When it happened.
+    pub created_at: OffsetDateTime,
+    /// The log of a run host as it is now; nothing for a run.
+    pub stdout: Stdout,
+}
+
+/// Events that no broker has yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Backlog {
+    /// How many, counted up to a limit.
+    pub waiting: u64,
+    /// How long the oldest of them has waited, in seconds.
+    pub oldest_seconds: f64,
+}
+
+/// Which runs are told of again.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ReadFilter {
+    /// Runs of this organisation; none: of every one.
+    pub org_id: Option<String>,
+    /// Runs of this service.
+    pub service: Option<String>,
+    /// Runs in this state, as stored.
+    pub status: Option<dispatcher_wire::RunStatus>,
+    /// Runs that changed at this time or later.
+    pub since: Option<OffsetDateTime>,
+}
+
+/// A place in a list of runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The time it is ordered by.
+    pub at: OffsetDateTime,
+    /// The run.
+    pub id: Uuid,
+}
+
+/// What was told of again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ReadPage {
+    /// Runs.
+    pub runs: u64,
+    /// Their hosts.
+    pub run_hosts: u64,
+    /// Where to go on; nothing at the end.
+    pub next: Option<Place>,
 }
 
 /// The payload of a run's event, members in the contract's order.

@@ -32,6 +32,7 @@ impl Execution {
                 self.parts.wakeups.wake(Topic::Run(hold.run_id));
                 // The recipient is free for its next run.
                 self.parts.wakeups.wake(Topic::Recipient(hold.recipient));
+                self.parts.wakeups.wake(Topic::Events);
                 Ok(status)
             }
             FinishOutcome::Gap { next_counter } => Err(ExecutionError::Gap(next_counter)),

@@ -13,7 +13,7 @@ use axum::{
 
 use super::{extract::OrgCaller, health, layers, problem::Problem};
 use crate::{
-    app::App, audit, config::uploads::UPLOAD_PATH, execution, instances, keys, playbooks,
+    app::App, audit, config::uploads::UPLOAD_PATH, events, execution, instances, keys, playbooks,
     recipients, runs, uploads,
 };
 
@@ -82,6 +82,7 @@ fn admins() -> Router<App> {
         .route(&under("keys/{id}/rotate"), post(keys::routes::rotate))
         .route(&under("audit"), get(audit::routes::list))
         .route(&under("instances"), get(instances::routes::list))
+        .route(&under("events/read"), post(events::routes::read_again))
 }
 
 /// Routes of workers: they hold a request open, or send up to

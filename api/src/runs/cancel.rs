@@ -101,6 +101,7 @@ impl Canceler {
             CancelOutcome::NotRunning => CONFLICT,
             CancelOutcome::Canceled => {
                 self.wakeups.wake(Topic::Run(item.run_id));
+                self.wakeups.wake(Topic::Events);
                 ACCEPTED
             }
             CancelOutcome::Requested { recipient } => {

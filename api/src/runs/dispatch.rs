@@ -173,6 +173,7 @@ impl Dispatcher {
             counting::created(run);
             self.wakeups.wake(Topic::Recipient(run.recipient));
         });
+        self.wakeups.wake(Topic::Events);
     }
 
     async fn send(&self, runs: &[NewRun]) -> BTreeMap<Uuid, RunCreated> {

@@ -27,12 +27,14 @@ use crate::{
 };
 
 mod audit;
+pub mod events;
 pub mod instances;
 mod keys;
 pub mod last_auth;
 pub mod leases;
 pub mod postgres;
 pub mod registrations;
+pub mod retention;
 pub mod sqlite;
 
 pub use audit::AuditStore;
@@ -79,6 +81,10 @@ pub struct Stores {
     pub last_auth: Arc<dyn last_auth::LastAuthStore>,
     /// The processes of the service.
     pub instances: Arc<dyn instances::InstanceStore>,
+    /// Events on their way to consumers.
+    pub events: Arc<dyn events::EventStore>,
+    /// What is kept for a while only.
+    pub retention: Arc<dyn retention::RetentionStore>,
 }
 
 /// Runs and run hosts: dispatch, cancel, read.
@@ -287,12 +293,14 @@ pub trait UpkeepStore: Send + Sync {
     /// started is done (an expired run is never started); started work is asked to end.
     async fn expire(&self, now: OffsetDateTime, limit: i64) -> StoreResult<Expired>;
 
-    /// Forgets idempotency keys that have expired and outbox rows older than `outbox_before`, at
-    /// most `limit` of each; how many rows went. Fewer than `limit`: nothing is left.
+    /// Forgets idempotency keys that have expired and outbox rows older than `outbox_before`
+    /// (`published_only`: those that a broker has), at most `limit` of each; how many rows went.
+    /// Fewer than `limit`: nothing is left.
     async fn forget(
         &self,
         now: OffsetDateTime,
         outbox_before: OffsetDateTime,
+        published_only: bool,
         limit: i64,
     ) -> StoreResult<u64>;
 }

@@ -146,6 +146,7 @@ impl Applier {
         if let Some(run_id) = claimed.upload.run_id {
             self.wakeups.wake(Topic::Run(run_id));
         }
+        self.wakeups.wake(Topic::Events);
         Ok(match outcome {
             ApplyOutcome::Applied => "applied",
             ApplyOutcome::OutOfDate => "out_of_date",

@@ -183,13 +183,13 @@ pub async fn forgetting(subject: &Subject) {
     subject.stores.runs.create(&[], Some(&short), &[]).await.unwrap();
     subject.stores.runs.create(std::slice::from_ref(&run), Some(&long), &[]).await.unwrap();
     let hour = Duration::hours(1);
-    assert_eq!(subject.stores.upkeep.forget(at, at - hour, 9).await.unwrap(), 0);
-    assert_eq!(subject.stores.upkeep.forget(at + hour, at - hour, 9).await.unwrap(), 1);
+    assert_eq!(subject.stores.upkeep.forget(at, at - hour, false, 9).await.unwrap(), 0);
+    assert_eq!(subject.stores.upkeep.forget(at + hour, at - hour, false, 9).await.unwrap(), 1);
     let again = subject.stores.runs.create(&[], Some(&short), &[]).await.unwrap();
     assert_eq!(again, CreateOutcome::Created);
     let again = subject.stores.runs.create(&[], Some(&long), &[]).await.unwrap();
     assert_eq!(again, CreateOutcome::InFlight);
-    assert_eq!(subject.stores.upkeep.forget(at, at + hour, 9).await.unwrap(), 1);
+    assert_eq!(subject.stores.upkeep.forget(at, at + hour, false, 9).await.unwrap(), 1);
     assert_eq!(subject.probe.outbox(run.id).await.len(), 0);
     assert_eq!(status(&subject.stores, &run).await, RunStatus::Running);
 }
@@ -211,7 +211,7 @@ pub async fn forgetting_is_limited_per_call(subject: &Subject) {
     let later = at + Duration::hours(2);
     let mut counts = Vec::new();
     for _ in 0..4 {
-        counts.push(subject.stores.upkeep.forget(later, later, 2).await.unwrap());
+        counts.push(subject.stores.upkeep.forget(later, later, false, 2).await.unwrap());
     }
     assert_eq!(counts, [4, 4, 2, 0]);
 }

@@ -95,8 +95,9 @@ async fn time_ends_what_waits_and_what_runs_and_a_late_result_still_counts() {
     let run = worker.claimed().await.unwrap();
     worker.append(&run, 0, &[worker::start(&run), printed("a", "x")]).await.unwrap();
     let waiting = service.create(new_run(worker.recipient)).await.unwrap();
+    let upkeep = Arc::clone(&service.app.stores.upkeep);
     let cleaner =
-        Cleaner::new(Arc::clone(&service.app.stores.upkeep), service.app.settings.cleaner);
+        Cleaner::new(upkeep, service.app.settings.cleaner, false, service.app.wakeups.clone());
     let now = OffsetDateTime::now_utc();
     assert_eq!(cleaner.once(now).await.unwrap(), Expired::default(), "nothing has expired yet");
     let later = now + time::Duration::hours(2);

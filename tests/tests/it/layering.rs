@@ -23,9 +23,10 @@ const DRIVERS: [&str; 7] = [
     "object_store",
 ];
 /// Files of pure rules beside `model.rs`.
-const PURE: [&str; 12] = [
+const PURE: &[&str] = &[
     "model.rs",
     "excerpt.rs",
+    "message.rs",
     "batch.rs",
     "outcome.rs",
     "policy.rs",

@@ -29,10 +29,11 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(900);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Indexes on tables that may be large already: newest runs of an organisation, runs that can
-/// expire, hosts that can, events that no broker has yet.
-const INDEXES: [(&str, &str); 4] = [
+/// expire, runs that are over by their end, hosts that can expire, events that no broker has yet.
+const INDEXES: [(&str, &str); 5] = [
     ("dispatcher_runs_org_created_index", "runs (org_id, created_at DESC, id)"),
     ("dispatcher_runs_running_index", "runs (created_at, id) WHERE status = 'running'"),
+    ("dispatcher_runs_final_index", "runs (updated_at, id) WHERE status <> 'running'"),
     ("dispatcher_run_hosts_running_index", "run_hosts (run_id) WHERE status = 'running'"),
     ("dispatcher_outbox_unpublished_index", "outbox (id) WHERE published_at IS NULL"),
 ];

@@ -17,6 +17,7 @@ mod cancel;
 mod claim;
 mod connection;
 mod create;
+mod events;
 mod fault;
 mod finish;
 mod instances;
@@ -31,6 +32,7 @@ mod output;
 mod playbooks;
 mod recipients;
 mod registrations;
+mod retention;
 mod rows;
 mod runs;
 mod totals;
@@ -64,7 +66,9 @@ impl PostgresStore {
             upkeep: store.clone(),
             leases: store.clone(),
             last_auth: store.clone(),
-            instances: store,
+            instances: store.clone(),
+            events: store.clone(),
+            retention: store,
         })
     }
 }

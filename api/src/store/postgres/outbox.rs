@@ -28,9 +28,16 @@ pub(super) struct Changes {
     states: Vec<&'static str>,
     payloads: Vec<Value>,
     times: Vec<OffsetDateTime>,
+    /// When they happen, where that is not the last change of their rows.
+    at: Option<OffsetDateTime>,
 }
 
 impl Changes {
+    /// What happens at another time than the last change of its rows.
+    pub(super) fn at(at: OffsetDateTime) -> Self {
+        Self { at: Some(at), ..Self::default() }
+    }
+
     /// A run as it is now.
     pub(super) fn run(&mut self, kind: EventType, run: &RunRow) {
         self.push(
@@ -67,7 +74,7 @@ impl Changes {
         self.services.push(run.service.clone());
         self.states.push(status);
         self.payloads.push(payload);
-        self.times.push(at);
+        self.times.push(self.at.unwrap_or(at));
     }
 
     /// Writes them, in one statement. The callers hold the locks of all runs concerned.
@@ -145,14 +152,16 @@ pub(super) async fn settle(transaction: &Transaction<'_>, runs: &[Uuid]) -> Resu
     Ok(true)
 }
 
-/// Forgets events older than that, at most so many.
+/// Forgets events older than that, at most so many; `published`: only those that a broker has.
 pub(super) async fn forget(
     transaction: &Transaction<'_>,
     before: OffsetDateTime,
+    published: bool,
     most: i64,
 ) -> Result<u64, Fault> {
     const FORGET: &str = "
         DELETE FROM outbox WHERE id IN
-            (SELECT id FROM outbox WHERE created_at < $1 ORDER BY id LIMIT $2)";
-    execute(transaction, FORGET, &[&before, &most]).await
+            (SELECT id FROM outbox WHERE created_at < $1 AND (NOT $3 OR published_at IS NOT NULL)
+             ORDER BY id LIMIT $2)";
+    execute(transaction, FORGET, &[&before, &most, &published]).await
 }

@@ -40,6 +40,7 @@ impl UpkeepStore for PostgresStore {
         &self,
         now: OffsetDateTime,
         outbox_before: OffsetDateTime,
+        published_only: bool,
         limit: i64,
     ) -> StoreResult<u64> {
         const FORGET: &str = "
@@ -50,7 +51,7 @@ impl UpkeepStore for PostgresStore {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
             let keys = execute(&transaction, FORGET, &[&now, &limit]).await?;
-            let events = outbox::forget(&transaction, outbox_before, limit).await?;
+            let events = outbox::forget(&transaction, outbox_before, published_only, limit).await?;
             committed(
                 transaction,
                 Points("store.forget.commit", "store.forget.committed"),

@@ -22,6 +22,7 @@ mod claims;
 mod connection;
 mod create;
 mod encode;
+mod events;
 mod finish;
 mod instances;
 mod keys;
@@ -35,6 +36,7 @@ mod plans;
 mod playbooks;
 mod recipients;
 mod registrations;
+mod retention;
 mod runs;
 mod upkeep;
 mod uploads;
@@ -126,7 +128,9 @@ impl Store {
             upkeep: store.clone(),
             leases: store.clone(),
             last_auth: store.clone(),
-            instances: store,
+            instances: store.clone(),
+            events: store.clone(),
+            retention: store,
         })
     }
 }

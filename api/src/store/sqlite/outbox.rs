@@ -2,6 +2,7 @@
 
 use rusqlite::{Transaction, params};
 use serde_json::Value;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
@@ -19,8 +20,18 @@ pub(super) fn run_event(
     run: &RunRow,
     event_type: EventType,
 ) -> StoreResult<()> {
+    run_event_at(tx, run, event_type, run.updated_at)
+}
+
+/// The same for what happens at another time than the run's last change.
+pub(super) fn run_event_at(
+    tx: &Transaction<'_>,
+    run: &RunRow,
+    event_type: EventType,
+    at: OffsetDateTime,
+) -> StoreResult<()> {
     let number = reserve(tx, run.id, 1)?;
-    let entity = ("run", run.id, State(run.status), At(run.updated_at));
+    let entity = ("run", run.id, State(run.status), At(at));
     insert(tx, run, number, entity, event_type, &run_payload(run))
 }
 
@@ -31,12 +42,33 @@ pub(super) fn host_events(
     hosts: &[RunHostRow],
     event_type: EventType,
 ) -> StoreResult<()> {
-    if hosts.is_empty() {
+    let hosts = hosts.iter().map(|host| (host, host.updated_at));
+    write_hosts(tx, run, hosts, event_type)
+}
+
+/// The same for what happens at another time than the hosts' last changes.
+pub(super) fn host_events_at(
+    tx: &Transaction<'_>,
+    run: &RunRow,
+    hosts: &[RunHostRow],
+    event_type: EventType,
+    at: OffsetDateTime,
+) -> StoreResult<()> {
+    write_hosts(tx, run, hosts.iter().map(|host| (host, at)), event_type)
+}
+
+fn write_hosts<'a>(
+    tx: &Transaction<'_>,
+    run: &RunRow,
+    hosts: impl ExactSizeIterator<Item = (&'a RunHostRow, OffsetDateTime)>,
+    event_type: EventType,
+) -> StoreResult<()> {
+    if hosts.len() == 0 {
         return Ok(());
     }
     let first = reserve(tx, run.id, hosts.len())?;
-    for (number, host) in (first..).zip(hosts) {
-        let entity = ("run_host", host.id, State(host.status), At(host.updated_at));
+    for (number, (host, at)) in (first..).zip(hosts) {
+        let entity = ("run_host", host.id, State(host.status), At(at));
         insert(tx, run, number, entity, event_type, &run_host_payload(host))?;
     }
     Ok(())

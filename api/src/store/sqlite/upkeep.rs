@@ -39,16 +39,19 @@ impl UpkeepStore for Store {
         &self,
         now: OffsetDateTime,
         outbox_before: OffsetDateTime,
+        published_only: bool,
         limit: i64,
     ) -> StoreResult<u64> {
         let keys = "DELETE FROM idempotency WHERE rowid IN
                         (SELECT rowid FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
-        let events = "DELETE FROM outbox WHERE id IN
-                          (SELECT id FROM outbox WHERE created_at < ?1 LIMIT ?2)";
+        let forgotten = "DELETE FROM outbox WHERE id IN
+                          (SELECT id FROM outbox WHERE created_at < ?1
+                               AND (NOT ?3 OR published_at IS NOT NULL) LIMIT ?2)";
         let points = Points("store.forget.commit", "store.forget.committed");
         let forget = move |tx: &Transaction<'_>| {
             let keys = tx.prepare_cached(keys)?.execute(params![At(now), limit])?;
-            let events = tx.prepare_cached(events)?.execute(params![At(outbox_before), limit])?;
+            let events = params![At(outbox_before), limit, published_only];
+            let events = tx.prepare_cached(forgotten)?.execute(events)?;
             Ok((keys + events) as u64)
         };
         self.db.write(points, forget).await
