@@ -9,14 +9,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{
         known_workers::KnownWorkers,
+        lookups::Lookups,
         principal::{OrgScope, Role},
         psk::PskTable,
     },
-    bus::Wakeups,
+    bus::{Wakeups, remote::Remote},
     config::{
         Settings,
         connector::{ConnectorImpl, ConnectorSettings},
         secrets::ServiceKey,
+        wakeups::WakeupsBy,
     },
     connector::{Connector, limited::Limited, mock::MockConnector},
     execution::{self, Execution},
@@ -34,7 +36,7 @@ pub struct App {
     pub stores: Stores,
     /// The object store.
     pub objects: Objects,
-    /// Wake-ups within the process.
+    /// Wake-ups within the process, and from it.
     pub wakeups: Wakeups,
     /// The shared secrets.
     pub keyring: Arc<Keyring>,
@@ -50,6 +52,8 @@ pub struct App {
     pub known_workers: Arc<KnownWorkers>,
     /// What this process tells the others of the service.
     pub heartbeat: Heartbeat,
+    /// Asks for those that did not.
+    pub worker_lookups: Lookups,
     /// Where the process is in its life.
     pub lifecycle: Arc<Lifecycle>,
     /// Ids of requests.
@@ -98,6 +102,7 @@ impl App {
             settings: settings.execution,
             shutdown: shutdown.clone(),
         });
+        let worker_lookups = Lookups::new(Arc::clone(&stores.recipients));
         Ok(Self {
             stores,
             objects,
@@ -109,10 +114,20 @@ impl App {
             services: Arc::new(services),
             known_workers: Arc::default(),
             heartbeat: Heartbeat::default(),
+            worker_lookups,
             lifecycle: Arc::default(),
             request_ids: Arc::default(),
             shutdown,
         })
+    }
+
+    /// The way to other instances over the database, where there may be any and they are to be
+    /// woken. For one loop of the process.
+    #[must_use]
+    pub fn remote(&self) -> Option<Remote> {
+        let store = self.stores.wakeups.clone()?;
+        let wanted = self.settings.wakeups.by == WakeupsBy::Postgres;
+        wanted.then(|| Remote::join(&self.wakeups, store))
     }
 }
 

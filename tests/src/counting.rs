@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use dispatcher_api::{
     execution::model::{
         AppendBatch, AppendOutcome, ClaimRequest, ClaimedWork, Finish, FinishOutcome, Hold,
-        StoredInputs,
+        StoredInputs, Waiting,
     },
     recipients::model::{Recipient, RecipientSummary},
     runs::model::Rows,
@@ -62,14 +62,13 @@ impl WorkStore for Counting<dyn WorkStore> {
         self.inner.inputs(hold).await
     }
 
-    async fn doorbell(
+    async fn doorbells(
         &self,
-        recipient: Uuid,
-        at_a_time: u32,
+        waiting: &[Waiting],
         now: OffsetDateTime,
-    ) -> StoreResult<Doorbell> {
-        self.calls.note("doorbell");
-        self.inner.doorbell(recipient, at_a_time, now).await
+    ) -> StoreResult<BTreeMap<Uuid, Doorbell>> {
+        self.calls.note("doorbells");
+        self.inner.doorbells(waiting, now).await
     }
 
     async fn append(&self, hold: Hold, batch: &AppendBatch) -> StoreResult<AppendOutcome> {
@@ -90,9 +89,9 @@ impl RecipientStore for Counting<dyn RecipientStore> {
         self.inner.register(recipient).await
     }
 
-    async fn seen(&self, recipient: Uuid, at: OffsetDateTime) -> StoreResult<()> {
+    async fn seen(&self, recipients: &[Uuid], at: OffsetDateTime) -> StoreResult<()> {
         self.calls.note("seen");
-        self.inner.seen(recipient, at).await
+        self.inner.seen(recipients, at).await
     }
 
     async fn find(&self, ids: &[Uuid]) -> StoreResult<BTreeMap<Uuid, Recipient>> {

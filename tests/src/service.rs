@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::worker::ScriptedWorker;
+use crate::{process::SECRET_KEYS, worker::ScriptedWorker};
 
 /// The organisation everything in these tests belongs to, unless a test says otherwise.
 pub const ORG: &str = "org-1";
@@ -77,11 +77,35 @@ impl InProcess {
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
+        let stores = wrap(sqlite::Store::open(directory.path())?);
+        let keys = Keyring::generate().context("the machine has no randomness")?;
+        Self::serve(directory, stores, &keys, variables, connector).await
+    }
+
+    /// Starts one instance of several over these stores, with the loop that wakes the others.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn instance(stores: Stores, variables: &[(&str, &str)]) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let service = Self::serve(directory, stores, SECRET_KEYS, variables, None).await?;
+        if let Some(remote) = service.app.remote() {
+            tokio::spawn(remote.run(service.app.shutdown.clone()));
+        }
+        Ok(service)
+    }
+
+    async fn serve(
+        directory: TempDir,
+        stores: Stores,
+        secret_keys: &str,
+        variables: &[(&str, &str)],
+        connector: Option<Arc<dyn Connector>>,
+    ) -> Result<Self> {
         let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into())).await?;
         let address = listener.tcp_address().context("a TCP listener has an address")?;
         let url = format!("http://{address}");
-        let stores = wrap(sqlite::Store::open(directory.path())?);
-        let app = wire(directory.path(), address, variables, stores)?;
+        let app = wire(directory.path(), address, variables, stores, secret_keys)?;
         let app = App { connector: connector.or(app.connector.clone()), ..app };
         let server = Server::start(vec![listener], router(&app), &app.settings.http);
         Ok(Self { app, url, server, directory })
@@ -191,6 +215,7 @@ fn wire(
     listen: std::net::SocketAddr,
     variables: &[(&str, &str)],
     stores: Stores,
+    secret_keys: &str,
 ) -> Result<App> {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let key = [("PSK_AUTH_TEST".to_owned(), KEY.to_owned())];
@@ -200,7 +225,7 @@ fn wire(
     let (settings, _) = Settings::checked(source, Some(&standalone))?;
     App::new(Parts {
         objects: Objects::directory(&settings.storage.directory)?,
-        secret_keys: Keyring::generate().context("the machine has no randomness")?.into(),
+        secret_keys: secret_keys.to_owned().into(),
         more_services: vec![ServiceKey {
             service: "admin".to_owned(),
             key: ADMIN_KEY.to_owned().into(),

@@ -31,6 +31,12 @@ impl ScriptedWorker {
         Self { recipient, url: url.to_owned(), key, client: Client::new() }
     }
 
+    /// The same worker, at another instance.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
     /// A request with its key.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{BASE}/{path}", self.url);

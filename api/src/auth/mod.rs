@@ -2,6 +2,7 @@
 
 pub mod identity;
 pub mod known_workers;
+pub mod lookups;
 pub mod principal;
 pub mod psk;
 pub mod worker_key;

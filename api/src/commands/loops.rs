@@ -60,6 +60,9 @@ impl Loops {
         let ending = shutdown.clone();
         tracker.spawn(async move { applier.run(ending).await });
         tracker.spawn(shutdown.run_until_cancelled_owned(Shelf::of(app).keep_swept()));
+        if let Some(remote) = app.remote() {
+            tracker.spawn(remote.run(app.shutdown.clone()));
+        }
         if let Some(worker) = worker {
             tracker.spawn(worker.run(app.shutdown.clone()));
         }

@@ -24,6 +24,7 @@ pub mod storage;
 pub mod tls;
 pub mod uploads;
 pub mod values;
+pub mod wakeups;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -86,6 +87,8 @@ pub struct Settings {
     pub events: events::EventSettings,
     /// How long things are kept.
     pub retention: retention::RetentionSettings,
+    /// Wake-ups between instances.
+    pub wakeups: wakeups::WakeupSettings,
     /// Logs.
     pub logging: logging::LogSettings,
     /// The build.
@@ -125,6 +128,7 @@ impl Settings {
             requests: tls::Timeouts::read(source),
             events: events::EventSettings::read(source),
             retention: retention::RetentionSettings::read(source),
+            wakeups: wakeups::WakeupSettings::read(source),
             logging: logging::LogSettings::read(source, form),
             build: build::BuildSettings::read(source),
             meaningless: meaningless::found(source),

@@ -22,6 +22,7 @@ pub mod batch;
 pub mod claim;
 pub mod excerpt;
 pub mod finish;
+mod hub;
 pub mod inputs;
 pub mod local;
 pub mod model;
@@ -54,7 +55,8 @@ pub enum ExecutionError {
 #[derive(Debug)]
 pub struct Execution {
     parts: Parts,
-    presence: presence::Presence,
+    presence: Arc<presence::Presence>,
+    hub: Arc<hub::Hub>,
 }
 
 /// What [`Execution`] is made of.
@@ -85,22 +87,34 @@ impl Execution {
     /// Ready to serve workers.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts, presence: presence::Presence::default() })
+        let hub = Arc::<hub::Hub>::default();
+        parts.wakeups.watch_recipients(hub.clone());
+        Arc::new(Self { parts, presence: Arc::default(), hub })
     }
 
     /// Notes a sign of life of a recipient, unless that was done a moment ago.
     async fn seen(&self, recipient: Uuid) -> Result<(), StoreError> {
-        let at = std::time::Instant::now();
-        if self.presence.is_due(recipient, at) {
-            self.parts.recipients.seen(recipient, now()).await?;
-            self.presence.noted(recipient, at);
-        }
-        Ok(())
+        note_presence(&*self.parts.recipients, &self.presence, &[recipient]).await
     }
 
     fn lease_until(&self, now: OffsetDateTime) -> OffsetDateTime {
         now + self.parts.settings.lease
     }
+}
+
+/// Notes a sign of life of each of whom one is due.
+async fn note_presence(
+    recipients: &dyn RecipientStore,
+    presence: &presence::Presence,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    let at = std::time::Instant::now();
+    let due = presence.due(ids.iter().copied(), at);
+    if !due.is_empty() {
+        recipients.seen(&due, now()).await?;
+        presence.noted(&due, at);
+    }
+    Ok(())
 }
 
 /// Now, as precise as the databases keep it.

@@ -70,6 +70,15 @@ pub struct ClaimRequest {
     pub lease_until: OffsetDateTime,
 }
 
+/// A recipient whose worker waits for its bell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Waiting {
+    /// The recipient.
+    pub recipient: Uuid,
+    /// With how many runs it may be busy: while it has as many, nothing is work for it.
+    pub at_a_time: u32,
+}
+
 /// Work that was claimed; a claim yields at most one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimedWork {

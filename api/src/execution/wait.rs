@@ -1,16 +1,15 @@
 //! The doorbell: a worker waits for work or a cancellation. Waiting is presence.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use dispatcher_wire::execution::{self, Doorbell, MAX_WAIT_SECONDS};
-use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Execution, ExecutionError, now};
-use crate::bus::Topic;
-
-/// How often the database is asked while a worker waits: wake-ups are hints, this is the truth.
-const POLL_EVERY: Duration = Duration::from_secs(1);
+use super::{
+    Execution, ExecutionError, hub::Look, model::Waiting, note_presence, now, presence::Presence,
+};
+use crate::store::{RecipientStore, StoreResult, WorkStore};
 
 impl Execution {
     /// Waits until there is something to do for the recipient, whose worker may hold so many runs
@@ -18,52 +17,74 @@ impl Execution {
     /// than [`MAX_WAIT_SECONDS`]. The end of the process ends the wait at once.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails as the wait begins.
     pub async fn wait(
         &self,
         recipient: Uuid,
         at_a_time: u32,
         at_most: Duration,
     ) -> Result<Doorbell, ExecutionError> {
-        let at_a_time = execution::at_a_time(at_a_time);
-        let until = Instant::now() + at_most.min(Duration::from_secs(MAX_WAIT_SECONDS));
-        loop {
-            let listener = self.parts.wakeups.listen(Topic::Recipient(recipient));
-            self.seen(recipient).await?;
-            let bell = self.parts.work.doorbell(recipient, at_a_time, now()).await?;
-            let left = until.saturating_duration_since(Instant::now());
-            let rings = bell.work || !bell.cancel.is_empty();
-            if rings || left.is_zero() || self.parts.shutdown.is_cancelled() {
-                return Ok(bell);
-            }
+        let at_most = at_most.min(Duration::from_secs(MAX_WAIT_SECONDS));
+        let hurries = at_most.is_zero() || self.parts.shutdown.is_cancelled();
+        let one = Waiting { recipient, at_a_time: execution::at_a_time(at_a_time) };
+        let wait = self.hub.enter(one, hurries, || Arc::new(self.looking()));
+        let end = async {
             tokio::select! {
-                _ = listener.wait(left.min(POLL_EVERY)) => {}
+                () = tokio::time::sleep(at_most) => {}
                 () = self.parts.shutdown.cancelled() => {}
             }
+        };
+        Ok(wait.until(end).await?)
+    }
+
+    fn looking(&self) -> Looking {
+        Looking {
+            work: Arc::clone(&self.parts.work),
+            recipients: Arc::clone(&self.parts.recipients),
+            presence: Arc::clone(&self.presence),
         }
+    }
+}
+
+/// What looks for everybody who waits.
+struct Looking {
+    work: Arc<dyn WorkStore>,
+    recipients: Arc<dyn RecipientStore>,
+    presence: Arc<Presence>,
+}
+
+#[async_trait]
+impl Look for Looking {
+    async fn look(&self, waiting: &[Waiting]) -> StoreResult<BTreeMap<Uuid, Doorbell>> {
+        let ids: Vec<Uuid> = waiting.iter().map(|one| one.recipient).collect();
+        let (noted, bells) = tokio::join!(
+            note_presence(&*self.recipients, &self.presence, &ids),
+            self.work.doorbells(waiting, now()),
+        );
+        noted?;
+        bells
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     };
 
-    use async_trait::async_trait;
     use time::OffsetDateTime;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::{
-        bus::Wakeups,
+        bus::{Topic, Wakeups},
         config::execution::ExecutionSettings,
         execution::{Parts, model::*},
         keyring::Keyring,
         recipients::model::{Recipient, RecipientSummary},
         runs::model::Rows,
-        store::{RecipientStore, StoreError, StoreResult, WorkStore},
+        store::StoreError,
     };
 
     /// A door with a bell, and nothing behind it.
@@ -76,9 +97,16 @@ mod tests {
 
     #[async_trait]
     impl WorkStore for Door {
-        async fn doorbell(&self, _: Uuid, _: u32, _: OffsetDateTime) -> StoreResult<Doorbell> {
+        async fn doorbells(
+            &self,
+            waiting: &[Waiting],
+            _: OffsetDateTime,
+        ) -> StoreResult<BTreeMap<Uuid, Doorbell>> {
             self.looks.fetch_add(1, SeqCst);
-            Ok(self.bell.lock().unwrap().clone())
+            let bell = self.bell.lock().unwrap().clone();
+            let rings = bell.work || !bell.cancel.is_empty();
+            let all = waiting.iter().filter(|_| rings);
+            Ok(all.map(|one| (one.recipient, bell.clone())).collect())
         }
         async fn claim(&self, _: &ClaimRequest) -> StoreResult<Option<ClaimedWork>> {
             Ok(None)
@@ -99,14 +127,11 @@ mod tests {
         async fn register(&self, _: &Recipient) -> StoreResult<bool> {
             Ok(true)
         }
-        async fn seen(&self, _: Uuid, _: OffsetDateTime) -> StoreResult<()> {
+        async fn seen(&self, _: &[Uuid], _: OffsetDateTime) -> StoreResult<()> {
             self.signs.fetch_add(1, SeqCst);
             Ok(())
         }
-        async fn find(
-            &self,
-            _: &[Uuid],
-        ) -> StoreResult<std::collections::BTreeMap<Uuid, Recipient>> {
+        async fn find(&self, _: &[Uuid]) -> StoreResult<BTreeMap<Uuid, Recipient>> {
             Ok([].into())
         }
         async fn list(

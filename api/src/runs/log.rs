@@ -19,8 +19,11 @@ use crate::{
 
 /// The most that is read at once, in bytes.
 const SLICE: usize = 256 * 1024;
-/// How long a follower trusts in being woken before it looks by itself.
-const LOOK_AFTER: Duration = Duration::from_millis(500);
+/// How long a follower trusts in being woken before it looks by itself: new output is shown within a
+/// second although a wake-up is lost.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// The same while wake-ups of other instances do not arrive.
+const LOOK_ALONE: Duration = Duration::from_millis(500);
 
 /// What reading logs needs of the service.
 #[derive(Clone)]
@@ -150,9 +153,10 @@ impl Reading {
 
     /// Waits for more; `false`: the service ends.
     async fn wait(&self, listener: Listener) -> bool {
+        let look_after = if self.reader.wakeups.arrive() { LOOK_AFTER } else { LOOK_ALONE };
         tokio::select! {
             () = self.reader.shutdown.cancelled() => false,
-            _woken = listener.wait(LOOK_AFTER) => true,
+            _woken = listener.wait(look_after) => true,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     audit::model::{Actor, AuditEntry},
     execution::model::{
         AppendBatch, AppendOutcome, ClaimRequest, ClaimedWork, Finish, FinishOutcome, Hold,
-        StoredInputs,
+        StoredInputs, Waiting,
     },
     playbooks::model::StoredPlaybook,
     recipients::model::{Recipient, RecipientSummary},
@@ -36,12 +36,13 @@ pub mod postgres;
 pub mod registrations;
 pub mod retention;
 pub mod sqlite;
+pub mod wakeups;
 
 pub use audit::AuditStore;
 pub use keys::KeyStore;
 
 /// A failure of the database itself. Never the caller's fault.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached, or did not answer in time. Worth trying again.
     #[error("the database is unavailable: {0}")]
@@ -85,6 +86,8 @@ pub struct Stores {
     pub events: Arc<dyn events::EventStore>,
     /// What is kept for a while only.
     pub retention: Arc<dyn retention::RetentionStore>,
+    /// The way to other processes over the database; `None`: there are none.
+    pub wakeups: Option<Arc<dyn wakeups::WakeupStore>>,
 }
 
 /// Runs and run hosts: dispatch, cancel, read.
@@ -159,14 +162,13 @@ pub trait WorkStore: Send + Sync {
     /// The inputs of a run, for the holder of its claim. `None`: not the holder.
     async fn inputs(&self, hold: Hold) -> StoreResult<Option<StoredInputs>>;
 
-    /// Whether the recipient has claimable work and is busy with fewer runs than it may hold at a
-    /// time, and which of its runs are to be ended.
-    async fn doorbell(
+    /// Of those who wait, the recipients whose bell rings: which have claimable work and are busy
+    /// with fewer runs than they may hold at a time, and which of their runs are to be ended.
+    async fn doorbells(
         &self,
-        recipient: Uuid,
-        at_a_time: u32,
+        waiting: &[Waiting],
         now: OffsetDateTime,
-    ) -> StoreResult<dispatcher_wire::execution::Doorbell>;
+    ) -> StoreResult<BTreeMap<Uuid, dispatcher_wire::execution::Doorbell>>;
 
     /// Applies a batch: locks the work, checks the hold, skips records it has, stores
     /// [`AppendBatch::fresh_output`] as one chunk, inserts unseen hosts (running, with `create`
@@ -188,8 +190,8 @@ pub trait RecipientStore: Send + Sync {
     /// organisation, removed or not. `false`: it belongs to another organisation, nothing was changed.
     async fn register(&self, recipient: &Recipient) -> StoreResult<bool>;
 
-    /// Notes a sign of life; never moves `last_seen` backwards.
-    async fn seen(&self, recipient: Uuid, at: OffsetDateTime) -> StoreResult<()>;
+    /// Notes a sign of life of each; never moves `last_seen` backwards.
+    async fn seen(&self, recipients: &[Uuid], at: OffsetDateTime) -> StoreResult<()>;
 
     /// Those of the ids that are registered, by id.
     async fn find(&self, ids: &[Uuid]) -> StoreResult<BTreeMap<Uuid, Recipient>>;

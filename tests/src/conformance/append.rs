@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{
     Subject,
     fixtures::{
-        append, batch, claimed, create, detail, finished, host_rows, host_states, hosts, now, org,
-        run, started, stats,
+        append, batch, claimed, create, detail, doorbell, finished, host_rows, host_states, hosts,
+        now, org, run, started, stats,
     },
 };
 
@@ -186,7 +186,7 @@ pub async fn late_records_are_taken_and_answered(subject: &Subject) {
     let before = batch(1, &["a"], end - Duration::microseconds(1));
     assert_eq!(append(&subject.stores, hold, &before).await, (2, false));
     assert_eq!(append(&subject.stores, hold, &batch(2, &["b"], end)).await, (3, true));
-    let bell = subject.stores.work.doorbell(run.recipient, 1, end).await.unwrap();
+    let bell = doorbell(&subject.stores, run.recipient, end).await;
     assert_eq!(bell.cancel, [run.id]);
     subject.stores.upkeep.expire(end, 10).await.unwrap();
     assert_eq!(append(&subject.stores, hold, &batch(3, &["c"], end)).await, (4, true));

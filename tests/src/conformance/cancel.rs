@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{
     Subject,
     fixtures::{
-        NONE, append, batch, claimed, create, detail, finished, foreign_run, host_states, hosts,
-        now, org, request, run, started, stats, status,
+        NONE, append, batch, claimed, create, detail, doorbell, finished, foreign_run, host_states,
+        hosts, now, org, request, run, started, stats, status,
     },
 };
 
@@ -64,12 +64,12 @@ pub async fn work_under_way_is_marked(subject: &Subject) {
     create(&subject.stores, std::slice::from_ref(&run)).await;
     let hold = claimed(&subject.stores, &run, at).await;
     let requested = CancelOutcome::Requested { recipient: run.recipient };
-    let bell = subject.stores.work.doorbell(run.recipient, 1, at).await.unwrap();
+    let bell = doorbell(&subject.stores, run.recipient, at).await;
     assert_eq!(bell.cancel, NONE);
     assert_eq!(cancel(subject, &run, at).await, requested);
     assert_eq!(append(&subject.stores, hold, &batch(0, &[""], at)).await, (1, true));
     assert_eq!(cancel(subject, &run, at).await, requested);
-    let bell = subject.stores.work.doorbell(run.recipient, 1, at).await.unwrap();
+    let bell = doorbell(&subject.stores, run.recipient, at).await;
     assert_eq!((bell.work, bell.cancel), (false, vec![run.id]));
     let detail = detail(&subject.stores, &run).await;
     assert_eq!(detail.run.status, RunStatus::Running);

@@ -1,18 +1,20 @@
 //! Handing out work: to one at a time, in order, again while nothing was started, never after.
 
+use std::collections::BTreeMap;
+
 use dispatcher_api::{
-    execution::model::{ClaimRequest, Hold, MAX_CLAIM_ATTEMPTS, WorkState},
+    execution::model::{ClaimRequest, Hold, MAX_CLAIM_ATTEMPTS, Waiting, WorkState},
     runs::model::{CancelOutcome, CancelRequest, NewRoute},
 };
-use dispatcher_wire::RunStatus;
+use dispatcher_wire::{RunStatus, execution::Doorbell};
 use time::Duration;
 use uuid::Uuid;
 
 use super::{
     Subject,
     fixtures::{
-        LEASE, append, batch, claimed, create, detail, finished, foreign_run, host_states, hosts,
-        now, org, request, run, started, stats, status,
+        LEASE, append, batch, claimed, create, detail, doorbell, finished, foreign_run,
+        host_states, hosts, now, org, request, run, started, stats, status,
     },
 };
 
@@ -26,19 +28,19 @@ pub async fn one_run_per_recipient_oldest_first(subject: &Subject) {
     create(&subject.stores, &runs).await;
     create(&subject.stores, &[foreign_run(&org), run(&org)]).await;
     for (nth, index) in [1, 0, 2].into_iter().enumerate() {
-        let bell = subject.stores.work.doorbell(recipient, 1, at).await.unwrap();
+        let bell = doorbell(&subject.stores, recipient, at).await;
         assert_eq!((bell.work, bell.cancel), (true, vec![]), "before run {nth}");
         let hold = claimed(&subject.stores, &runs[index], at).await;
         let second = subject.stores.work.claim(&request(recipient, at)).await.unwrap();
         assert_eq!(second, None, "claimed work makes busy");
-        assert!(!subject.stores.work.doorbell(recipient, 1, at).await.unwrap().work);
+        assert!(!doorbell(&subject.stores, recipient, at).await.work);
         append(&subject.stores, hold, &batch(0, &[""], at)).await;
         let second = subject.stores.work.claim(&request(recipient, at)).await.unwrap();
         assert_eq!(second, None, "started work makes busy");
         finished(&subject.stores, hold, 1, stats(&[]), at).await;
     }
     assert_eq!(subject.stores.work.claim(&request(recipient, at)).await.unwrap(), None);
-    assert!(!subject.stores.work.doorbell(recipient, 1, at).await.unwrap().work);
+    assert!(!doorbell(&subject.stores, recipient, at).await.work);
 }
 
 /// Equal ages: by id.
@@ -139,7 +141,7 @@ pub async fn leases_end_before_the_start(subject: &Subject) {
     let early = request(run.recipient, at + LEASE - moment);
     assert_eq!(subject.stores.work.claim(&early).await.unwrap(), None);
     let on_time = request(run.recipient, at + LEASE);
-    assert!(subject.stores.work.doorbell(run.recipient, 1, at + LEASE).await.unwrap().work);
+    assert!(doorbell(&subject.stores, run.recipient, at + LEASE).await.work);
     let again = subject.stores.work.claim(&on_time).await.unwrap().unwrap();
     assert_eq!((again.run_id, again.attempt), (run.id, 2));
     let lost = subject.stores.work.append(first, &batch(0, &["x"], at)).await.unwrap();
@@ -178,7 +180,7 @@ pub async fn started_work_is_never_handed_out_again(subject: &Subject) {
     }
     // Its time is over and so is its lease: the recipient is free for the next.
     let end = runs[0].row().expires_at() + LEASE;
-    assert!(subject.stores.work.doorbell(runs[0].recipient, 1, end).await.unwrap().work);
+    assert!(doorbell(&subject.stores, runs[0].recipient, end).await.work);
     claimed(&subject.stores, &runs[1], end).await;
 }
 
@@ -241,7 +243,7 @@ pub async fn only_runs_that_run(subject: &Subject) {
     let canceled = subject.stores.runs.cancel(&[cancel], at, None).await.unwrap();
     assert_eq!(canceled, [CancelOutcome::Canceled]);
     for run in [&over, &ended] {
-        assert!(!subject.stores.work.doorbell(run.recipient, 1, at).await.unwrap().work);
+        assert!(!doorbell(&subject.stores, run.recipient, at).await.work);
         let claim = request(run.recipient, at);
         assert_eq!(subject.stores.work.claim(&claim).await.unwrap(), None);
     }
@@ -267,4 +269,34 @@ pub async fn busy_with(subject: &Subject) {
     finished(&subject.stores, hold, 1, stats(&[]), at).await;
     assert_eq!(view(1).await.work.unwrap().busy_with, None);
     assert_eq!(view(1).await.work.unwrap().state, WorkState::Pending);
+}
+
+/// Asked for many at once, those are named whose bell rings, each with its own reason.
+pub async fn bells_of_many(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let [mut idle, pending, busy, to_end] = [(); 4].map(|()| run(&org));
+    let mut queued = run(&org);
+    queued.recipient = busy.recipient;
+    queued.created_at = busy.created_at + Duration::microseconds(1);
+    let runs = [pending.clone(), busy.clone(), queued.clone(), to_end.clone()];
+    create(&subject.stores, &runs).await;
+    idle.recipient = Uuid::new_v4();
+    claimed(&subject.stores, &busy, at).await;
+    claimed(&subject.stores, &to_end, at).await;
+    let (run_id, org_id) = (to_end.id, org.clone());
+    let cancel = CancelRequest { run_id, org_id, principal: "somebody".to_owned() };
+    subject.stores.runs.cancel(&[cancel], at, None).await.unwrap();
+    let bells = async |at_a_time| {
+        let all = [&idle, &pending, &busy, &to_end, &pending];
+        let waiting = all.map(|run| Waiting { recipient: run.recipient, at_a_time });
+        subject.stores.work.doorbells(&waiting, at).await.unwrap()
+    };
+    let work = Doorbell { work: true, cancel: Vec::new() };
+    let end = Doorbell { work: false, cancel: vec![to_end.id] };
+    let expected = BTreeMap::from([(pending.recipient, work.clone()), (to_end.recipient, end)]);
+    assert_eq!(bells(1).await, expected);
+    let mut expected = expected;
+    expected.insert(busy.recipient, work);
+    assert_eq!(bells(2).await, expected, "busy with one of two");
+    assert_eq!(subject.stores.work.doorbells(&[], at).await.unwrap(), BTreeMap::new());
 }

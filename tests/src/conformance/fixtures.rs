@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use dispatcher_api::{
     execution::model::{
         AppendBatch, AppendOutcome, ClaimRequest, Finish, FinishOutcome, Hold, OutcomeSoFar,
+        Waiting,
     },
     runs::model::{
         CreateOutcome, NewRoute, NewRun, NewRunHost, RunDetail, RunFilter, RunHostFilter,
@@ -14,7 +15,7 @@ use dispatcher_api::{
     store::Stores,
     uploads::model::{ClaimedUpload, RunnerUpdate, Upload, UploadState},
 };
-use dispatcher_wire::RunStatus;
+use dispatcher_wire::{RunStatus, execution::Doorbell};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -269,4 +270,11 @@ pub fn update(run: &NewRun, status: RunStatus, hosts: &[&str], log: &str) -> Run
         events: Vec::new(),
         error: None,
     }
+}
+
+/// The bell of a recipient whose worker executes one run after the other.
+pub async fn doorbell(stores: &Stores, recipient: Uuid, at: OffsetDateTime) -> Doorbell {
+    let one = Waiting { recipient, at_a_time: 1 };
+    let mut bells = stores.work.doorbells(&[one], at).await.unwrap();
+    bells.remove(&recipient).unwrap_or_default()
 }

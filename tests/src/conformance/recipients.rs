@@ -40,7 +40,7 @@ pub async fn registering_again_replaces_name_and_key(subject: &Subject) {
     assert!(subject.stores.recipients.register(&first).await.unwrap());
     assert_eq!(found(subject, first.id).await, Some(first.clone()));
     let seen = now();
-    subject.stores.recipients.seen(first.id, seen).await.unwrap();
+    subject.stores.recipients.seen(&[first.id], seen).await.unwrap();
     let again = Recipient {
         name: "second".to_owned(),
         key_digest: None,
@@ -73,16 +73,33 @@ pub async fn presence_never_moves_backwards(subject: &Subject) {
     let at = now();
     for (seen, expected) in [(0, 0), (-5, 0), (7, 7), (6, 7)] {
         let seen = at + Duration::microseconds(seen);
-        subject.stores.recipients.seen(known.id, seen).await.unwrap();
+        subject.stores.recipients.seen(&[known.id], seen).await.unwrap();
         let last_seen = found(subject, known.id).await.unwrap().last_seen;
         assert_eq!(last_seen, Some(at + Duration::microseconds(expected)));
     }
     let unknown = Uuid::new_v4();
-    subject.stores.recipients.seen(unknown, at).await.unwrap();
+    subject.stores.recipients.seen(&[unknown], at).await.unwrap();
     assert_eq!(found(subject, unknown).await, None);
     assert_eq!(subject.stores.recipients.find(&[]).await.unwrap(), BTreeMap::new());
     let both = subject.stores.recipients.find(&[unknown, known.id, known.id]).await.unwrap();
     assert_eq!(both.into_keys().collect::<Vec<_>>(), [known.id]);
+}
+
+/// Many at once, each by itself: those who were seen later keep that.
+pub async fn presence_of_many(subject: &Subject) {
+    let org = org();
+    let all = ["a", "b", "c"].map(|name| recipient(&org, name));
+    for one in &all {
+        subject.stores.recipients.register(one).await.unwrap();
+    }
+    let (at, later) = (now(), now() + Duration::seconds(1));
+    subject.stores.recipients.seen(&[all[1].id], later).await.unwrap();
+    let ids = [all[2].id, Uuid::new_v4(), all[1].id, all[2].id];
+    subject.stores.recipients.seen(&ids, at).await.unwrap();
+    subject.stores.recipients.seen(&[], later).await.unwrap();
+    for (one, expected) in all.iter().zip([None, Some(later), Some(at)]) {
+        assert_eq!(found(subject, one.id).await.unwrap().last_seen, expected, "{}", one.name);
+    }
 }
 
 /// By name, byte by byte, then id; with the runs that are not final.

@@ -11,8 +11,8 @@ use time::{Duration, OffsetDateTime};
 use super::{
     Subject,
     fixtures::{
-        append, batch, claimed, claimed_upload, create, detail, finish, finished, host_states,
-        hosts, now, org, request, run, started, stats, status, update, upload,
+        append, batch, claimed, claimed_upload, create, detail, doorbell, finish, finished,
+        host_states, hosts, now, org, request, run, started, stats, status, update, upload,
     },
 };
 
@@ -138,7 +138,7 @@ pub async fn started_work_is_asked_to_end(subject: &Subject) {
     assert!(!subject.probe.has_inputs(run.id).await, "a final run keeps no secrets");
     let work = detail(&subject.stores, &run).await.work.unwrap();
     assert_eq!((work.state, work.cancel_requested), (WorkState::Started, true));
-    let bell = subject.stores.work.doorbell(run.recipient, 1, at).await.unwrap();
+    let bell = doorbell(&subject.stores, run.recipient, at).await;
     assert_eq!(bell.cancel, [run.id]);
 }
 

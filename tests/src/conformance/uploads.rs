@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{
     Subject,
     fixtures::{
-        claimed_upload, create, detail, foreign_run, host_rows, host_states, hosts, now, org, run,
-        started, status, update, upload,
+        claimed_upload, create, detail, doorbell, foreign_run, host_rows, host_states, hosts, now,
+        org, run, started, status, update, upload,
     },
 };
 
@@ -198,7 +198,7 @@ pub async fn runs_of_workers_are_left_alone(subject: &Subject) {
     }
     assert!(subject.probe.has_inputs(waiting.id).await, "it can still be started");
     super::fixtures::claimed(&subject.stores, &waiting, at).await;
-    let bell = subject.stores.work.doorbell(hold.recipient, 1, at).await.unwrap();
+    let bell = doorbell(&subject.stores, hold.recipient, at).await;
     assert_eq!(bell.cancel, super::fixtures::NONE);
 }
 

@@ -43,3 +43,4 @@ mod services;
 mod sqlite_store;
 mod uploads;
 mod uploads_order;
+mod wakeups;

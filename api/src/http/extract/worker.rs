@@ -33,7 +33,7 @@ impl FromRequestParts<App> for Worker {
         if let Some(worker) = app.known_workers.recognised(recipient, key, &app.keyring, at) {
             return Ok(Self(worker));
         }
-        let found = app.stores.recipients.find(&[recipient]).await?.remove(&recipient);
+        let found = app.worker_lookups.find(recipient).await?;
         let stored = found.as_ref().and_then(|recipient| recipient.key_digest.as_deref());
         if !worker_key::matches(&app.keyring, key, stored) {
             return Err(unknown());

@@ -1,5 +1,7 @@
 //! Handing out work: at most so many runs per recipient at a time, each at most a few times.
 
+use std::collections::BTreeMap;
+
 use deadpool_postgres::{GenericClient, Transaction};
 use dispatcher_wire::{RunStatus, event::error_code, execution::Doorbell};
 use time::OffsetDateTime;
@@ -8,27 +10,35 @@ use uuid::Uuid;
 
 use super::{
     cancel::{Problem, close_work, end, note},
-    connection::{Param, both, one, run as execute},
+    connection::{Param, all, both, one, run as execute},
     fault::Fault,
     rows::{self, run_columns},
 };
-use crate::execution::model::{ClaimRequest, ClaimedWork, MAX_CLAIM_ATTEMPTS, WorkState};
+use crate::execution::model::{ClaimRequest, ClaimedWork, MAX_CLAIM_ATTEMPTS, Waiting, WorkState};
 
 /// Work that keeps its recipient busy: claimed under a lease that is not over, or started and not
-/// given up by time. `$1` is the recipient, `$2` now.
+/// given up by time. `$2` is now.
 macro_rules! busy {
-    () => {
-        "w.recipient = $1 AND w.state IN (1, 2)
-         AND (w.lease_until > $2
-              OR (w.state = 2 AND w.expires_at > $2 AND r.status = 'running'))"
+    ($recipient:literal) => {
+        concat!(
+            "w.recipient = ",
+            $recipient,
+            " AND w.state IN (1, 2)
+              AND (w.lease_until > $2
+                   OR (w.state = 2 AND w.expires_at > $2 AND r.status = 'running'))"
+        )
     };
 }
 /// Work that may be handed out.
 macro_rules! claimable {
-    () => {
-        "w.recipient = $1 AND w.state < 3
-         AND (w.state = 0 OR (w.state = 1 AND w.lease_until <= $2))
-         AND w.expires_at > $2 AND r.status = 'running'"
+    ($recipient:literal) => {
+        concat!(
+            "w.recipient = ",
+            $recipient,
+            " AND w.state < 3
+              AND (w.state = 0 OR (w.state = 1 AND w.lease_until <= $2))
+              AND w.expires_at > $2 AND r.status = 'running'"
+        )
     };
 }
 macro_rules! work_columns {
@@ -47,7 +57,7 @@ pub(super) async fn claim(
     // Claims of one recipient take turns, or two could each find it idle. Each statement has its
     // own snapshot, so the second sees what the turn before it did.
     const TURN: &str = "SELECT pg_advisory_xact_lock($1)";
-    const BUSY: &str = concat!("SELECT ", run_columns!(), work_columns!(), busy!());
+    const BUSY: &str = concat!("SELECT ", run_columns!(), work_columns!(), busy!("$1"));
     let turn = turn_of(request.recipient);
     let idle: [Param<'_>; 2] = [&request.recipient, &request.now];
     let (_, busy) = both(transaction, (TURN, &[&turn]), (BUSY, &idle)).await?;
@@ -78,7 +88,7 @@ async fn next(
         "SELECT ",
         run_columns!(),
         work_columns!(),
-        claimable!(),
+        claimable!("$1"),
         " ORDER BY w.created_at, w.run_id LIMIT 1 FOR NO KEY UPDATE OF r, w SKIP LOCKED"
     );
     const TAKE: &str = "
@@ -132,25 +142,34 @@ fn work(row: &Row, claim: Uuid, attempt: i32) -> Result<ClaimedWork, Fault> {
     })
 }
 
-/// [`crate::store::WorkStore::doorbell`].
-pub(super) async fn doorbell(
+/// [`crate::store::WorkStore::doorbells`]. Whoever has no work at all costs one look into an index.
+pub(super) async fn doorbells(
     client: &impl GenericClient,
-    recipient: Uuid,
-    at_a_time: u32,
+    waiting: &[Waiting],
     now: OffsetDateTime,
-) -> Result<Doorbell, Fault> {
+) -> Result<BTreeMap<Uuid, Doorbell>, Fault> {
     const RING: &str = concat!(
-        "SELECT (SELECT count(*) FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
-        busy!(),
-        ") < $3 AND EXISTS (SELECT FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
-        claimable!(),
+        "SELECT * FROM (
+           SELECT one.id,
+             (SELECT count(*) FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
+        busy!("one.id"),
+        ") < one.at_a_time AND EXISTS (SELECT FROM run_work w JOIN runs r ON r.id = w.run_id WHERE ",
+        claimable!("one.id"),
         ") AS work,
-        ARRAY (SELECT w.run_id FROM run_work w JOIN runs r ON r.id = w.run_id
-               WHERE w.recipient = $1 AND w.state IN (1, 2)
-                 AND (w.cancel_requested OR w.expires_at <= $2 OR r.status <> 'running')
-               ORDER BY w.created_at, w.run_id) AS cancel"
+             ARRAY (SELECT w.run_id FROM run_work w JOIN runs r ON r.id = w.run_id
+                    WHERE w.recipient = one.id AND w.state IN (1, 2)
+                      AND (w.cancel_requested OR w.expires_at <= $2 OR r.status <> 'running')
+                    ORDER BY w.created_at, w.run_id) AS cancel
+           FROM unnest($1::uuid[], $3::bigint[]) AS one (id, at_a_time)
+           WHERE EXISTS (SELECT FROM run_work w WHERE w.recipient = one.id AND w.state < 3)
+         ) bells WHERE work OR cancel <> '{}'"
     );
-    let row = one(client, RING, &[&recipient, &now, &i64::from(at_a_time)]).await?;
-    let row = row.ok_or_else(|| Fault::broken("a doorbell without a row"))?;
-    Ok(Doorbell { work: row.try_get("work")?, cancel: row.try_get("cancel")? })
+    let ids: Vec<Uuid> = waiting.iter().map(|one| one.recipient).collect();
+    let at_a_time: Vec<i64> = waiting.iter().map(|one| i64::from(one.at_a_time)).collect();
+    let rows = all(client, RING, &[&ids, &now, &at_a_time]).await?;
+    let bell = |row: &Row| {
+        let bell = Doorbell { work: row.try_get("work")?, cancel: row.try_get("cancel")? };
+        Ok((row.try_get("id")?, bell))
+    };
+    rows.iter().map(bell).collect()
 }

@@ -28,6 +28,7 @@ pub struct PostgresStore {
     pool: Pool,
     /// The most that one method may take, all tries together.
     patience: Duration,
+    config: Postgres,
     pub(super) totals: Totals,
 }
 
@@ -54,9 +55,15 @@ impl PostgresStore {
             .build()
             .map_err(|error| StoreError::Failed(error.to_string()))?;
         let patience = config.wait + statement * 2;
-        let store = Self { pool, patience, totals: Totals::default() };
+        let config = config.clone();
+        let store = Self { pool, patience, config, totals: Totals::default() };
         store.retrying(|| async { migrate::check(&store.client().await?).await }).await?;
         Ok(store)
+    }
+
+    /// How the server is reached.
+    pub(super) const fn config(&self) -> &Postgres {
+        &self.config
     }
 
     /// A connection of the pool.

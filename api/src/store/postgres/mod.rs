@@ -38,6 +38,7 @@ mod runs;
 mod totals;
 mod upkeep;
 mod uploads;
+mod wakeups;
 mod work;
 
 use std::sync::Arc;
@@ -68,7 +69,8 @@ impl PostgresStore {
             last_auth: store.clone(),
             instances: store.clone(),
             events: store.clone(),
-            retention: store,
+            retention: store.clone(),
+            wakeups: Some(store),
         })
     }
 }

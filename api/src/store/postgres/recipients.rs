@@ -55,11 +55,14 @@ impl RecipientStore for PostgresStore {
         Ok(written == 1)
     }
 
-    async fn seen(&self, recipient: Uuid, at: OffsetDateTime) -> StoreResult<()> {
+    async fn seen(&self, recipients: &[Uuid], at: OffsetDateTime) -> StoreResult<()> {
+        // In the order of their ids, so that two instances do not wait for each other.
         const SEEN: &str = "
             UPDATE recipients SET last_seen = $2
-            WHERE id = $1 AND (last_seen IS NULL OR last_seen < $2)";
-        self.retrying(|| async { execute(&self.client().await?, SEEN, &[&recipient, &at]).await })
+            WHERE id IN (SELECT id FROM recipients
+                         WHERE id = ANY($1) AND (last_seen IS NULL OR last_seen < $2)
+                         ORDER BY id FOR NO KEY UPDATE)";
+        self.retrying(|| async { execute(&self.client().await?, SEEN, &[&recipients, &at]).await })
             .await?;
         Ok(())
     }

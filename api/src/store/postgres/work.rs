@@ -1,5 +1,7 @@
 //! Work on runs: the trait, and what every write under a hold begins with.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
 use dispatcher_wire::execution::Doorbell;
@@ -17,7 +19,7 @@ use super::{
 use crate::{
     execution::model::{
         AppendBatch, AppendOutcome, ClaimRequest, ClaimedWork, Finish, FinishOutcome, Hold,
-        OutcomeSoFar, StoredInputs, WorkState,
+        OutcomeSoFar, StoredInputs, Waiting, WorkState,
     },
     runs::model::RunRow,
     store::{StoreResult, WorkStore},
@@ -51,16 +53,13 @@ impl WorkStore for PostgresStore {
         Ok(row)
     }
 
-    async fn doorbell(
+    async fn doorbells(
         &self,
-        recipient: Uuid,
-        at_a_time: u32,
+        waiting: &[Waiting],
         now: OffsetDateTime,
-    ) -> StoreResult<Doorbell> {
-        self.retrying(|| async {
-            claim::doorbell(&self.client().await?, recipient, at_a_time, now).await
-        })
-        .await
+    ) -> StoreResult<BTreeMap<Uuid, Doorbell>> {
+        self.retrying(|| async { claim::doorbells(&self.client().await?, waiting, now).await })
+            .await
     }
 
     async fn append(&self, hold: Hold, batch: &AppendBatch) -> StoreResult<AppendOutcome> {

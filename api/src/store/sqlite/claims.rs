@@ -1,5 +1,7 @@
 //! Handing out work: who may have which run, and work that is given up.
 
+use std::collections::BTreeMap;
+
 use dispatcher_wire::{RunStatus, event::error_code, execution::Doorbell};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use time::OffsetDateTime;
@@ -10,7 +12,7 @@ use super::{
     changes::{close_work, end_run, find_run, set_error},
     encode::{At, collect},
 };
-use crate::execution::model::{ClaimRequest, ClaimedWork, MAX_CLAIM_ATTEMPTS, WorkState};
+use crate::execution::model::{ClaimRequest, ClaimedWork, MAX_CLAIM_ATTEMPTS, Waiting, WorkState};
 
 /// Work that keeps its recipient busy: under a live claim, or started and perhaps still executed. A
 /// started run counts until its time is over, and longer while its worker renews the lease.
@@ -21,6 +23,15 @@ pub(super) const BUSY: &str = "
     WHERE w.recipient = ?1 AND w.state IN (1, 2) AND (w.lease_until > ?2
         OR (w.state = 2 AND w.expires_at > ?2 AND r.status = 'running'))
     ORDER BY 4 DESC LIMIT ?4";
+
+/// With how many runs a recipient is busy.
+pub(super) const BUSY_WITH: &str = "
+    SELECT count(*) FROM run_work AS w JOIN runs AS r ON r.id = w.run_id
+    WHERE w.recipient = ?1 AND w.state IN (1, 2) AND (w.lease_until > ?2
+        OR (w.state = 2 AND w.expires_at > ?2 AND r.status = 'running'))";
+
+/// Whether a recipient has work that is not done.
+pub(super) const OPEN: &str = "SELECT 1 FROM run_work WHERE recipient = ?1 AND state < 3";
 
 /// The next work of a recipient.
 pub(super) const CANDIDATE: &str = "
@@ -149,15 +160,32 @@ fn give_up(tx: &Transaction<'_>, work: &Candidate, now: OffsetDateTime) -> Store
     Ok(())
 }
 
-/// Whether a claim would yield something, and which runs are to be ended.
-pub(super) fn doorbell(
+/// Of those who wait, whose bell rings and why. Whoever has no work at all costs one look into an
+/// index.
+pub(super) fn doorbells(
     tx: &Transaction<'_>,
-    recipient: Uuid,
-    at_a_time: u32,
+    waiting: &[Waiting],
     now: OffsetDateTime,
-) -> StoreResult<Doorbell> {
-    let busy = busy(tx, recipient, now, None, at_a_time)?;
-    let work = may_take(&busy, at_a_time) && candidate(tx, recipient, now)?.is_some();
+) -> StoreResult<BTreeMap<Uuid, Doorbell>> {
+    let mut bells = BTreeMap::new();
+    let mut open = tx.prepare_cached(OPEN)?;
+    for one in waiting {
+        if open.exists([one.recipient])? {
+            let bell = doorbell(tx, one, now)?;
+            if bell.work || !bell.cancel.is_empty() {
+                bells.insert(one.recipient, bell);
+            }
+        }
+    }
+    Ok(bells)
+}
+
+/// Whether a claim would yield something, and which runs are to be ended.
+fn doorbell(tx: &Transaction<'_>, one: &Waiting, now: OffsetDateTime) -> StoreResult<Doorbell> {
+    let Waiting { recipient, at_a_time } = *one;
+    let mut statement = tx.prepare_cached(BUSY_WITH)?;
+    let busy_with: u32 = statement.query_row(params![recipient, At(now)], |row| row.get(0))?;
+    let work = busy_with < at_a_time && candidate(tx, recipient, now)?.is_some();
     let mut statement = tx.prepare_cached(TO_BE_ENDED)?;
     let cancel = collect(statement.query(params![recipient, At(now)])?, |row| Ok(row.get(0)?))?;
     Ok(Doorbell { work, cancel })

@@ -131,6 +131,7 @@ impl Store {
             instances: store.clone(),
             events: store.clone(),
             retention: store,
+            wakeups: None,
         })
     }
 }

@@ -104,6 +104,8 @@ fn lists_of_hosts_begin_with_the_organisation_or_the_run() {
 fn what_is_polled_looks_at_little() {
     let (_directory, connection) = empty();
     answers_by(&connection, claims::BUSY, &["run_work_busy_index"]);
+    answers_by(&connection, claims::BUSY_WITH, &["run_work_busy_index"]);
+    answers_by(&connection, claims::OPEN, &["run_work_open_index"]);
     answers_by(&connection, claims::TO_BE_ENDED, &["run_work_busy_index"]);
     answers_by(&connection, claims::CANDIDATE, &["run_work_open_index"]);
     let sorted = plan(&connection, claims::CANDIDATE).iter().any(|step| step.contains("ORDER BY"));

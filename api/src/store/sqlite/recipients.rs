@@ -45,14 +45,17 @@ impl RecipientStore for Store {
         self.db.write(points, move |tx| register(tx, &recipient)).await
     }
 
-    async fn seen(&self, recipient: Uuid, at: OffsetDateTime) -> StoreResult<()> {
+    async fn seen(&self, recipients: &[Uuid], at: OffsetDateTime) -> StoreResult<()> {
+        let recipients = recipients.to_vec();
         let points = Points("store.seen.commit", "store.seen.committed");
         let note = move |tx: &Transaction<'_>| {
-            tx.prepare_cached(
+            let mut statement = tx.prepare_cached(
                 "UPDATE recipients SET last_seen = ?2
                  WHERE id = ?1 AND (last_seen IS NULL OR last_seen < ?2)",
-            )?
-            .execute(params![recipient, At(at)])?;
+            )?;
+            for recipient in recipients {
+                statement.execute(params![recipient, At(at)])?;
+            }
             Ok(())
         };
         self.db.write(points, note).await

@@ -1,5 +1,7 @@
 //! [`WorkStore`] on SQLite: claims, inputs and batches of records. Ends of runs are in `finish`.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use dispatcher_wire::{RunStatus, execution::Doorbell};
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -20,7 +22,7 @@ use crate::{
     events::model::EventType,
     execution::model::{
         AppendBatch, AppendOutcome, ClaimRequest, ClaimedWork, Finish, FinishOutcome, Hold,
-        OutcomeSoFar, StoredInputs, WorkState,
+        OutcomeSoFar, StoredInputs, Waiting, WorkState,
     },
     runs::model::{RunHostRow, RunRow},
 };
@@ -37,13 +39,13 @@ impl WorkStore for Store {
         self.db.read(move |tx| inputs(tx, hold)).await
     }
 
-    async fn doorbell(
+    async fn doorbells(
         &self,
-        recipient: Uuid,
-        at_a_time: u32,
+        waiting: &[Waiting],
         now: OffsetDateTime,
-    ) -> StoreResult<Doorbell> {
-        self.db.read(move |tx| claims::doorbell(tx, recipient, at_a_time, now)).await
+    ) -> StoreResult<BTreeMap<Uuid, Doorbell>> {
+        let waiting = waiting.to_vec();
+        self.db.read(move |tx| claims::doorbells(tx, &waiting, now)).await
     }
 
     async fn append(&self, hold: Hold, batch: &AppendBatch) -> StoreResult<AppendOutcome> {

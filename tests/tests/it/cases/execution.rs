@@ -50,6 +50,11 @@ async fn claims_five_attempts_then_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn claims_bells_of_many() {
+    claims::bells_of_many(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn claims_only_runs_that_run() {
     claims::only_runs_that_run(&subject().await).await;
 }
@@ -157,6 +162,11 @@ async fn recipients_registering_again_replaces_name_and_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn recipients_other_organisations_cannot_take_it() {
     recipients::other_organisations_cannot_take_it(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recipients_presence_of_many() {
+    recipients::presence_of_many(&subject().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
