@@ -6,6 +6,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -84,6 +85,24 @@ pub fn certificates(settings: &TlsSettings) -> anyhow::Result<Vec<reqwest::Certi
     let Some(file) = &settings.ca_file else { return Ok(Vec::new()) };
     let all = read(file).with_context(|| unusable("TLS_CA_FILE", file))?;
     Ok(all.iter().map(|one| reqwest::Certificate::from_der(one)).collect::<Result<_, _>>()?)
+}
+
+/// The same as [`roots`] as PEM, for clients that read nothing else; `None`: only the system's
+/// authorities count, and they may load those themselves.
+///
+/// # Errors
+/// When the file cannot be read or holds no certificate.
+pub fn bundle(settings: &TlsSettings) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(file) = &settings.ca_file else { return Ok(None) };
+    let mut all = read(file).with_context(|| unusable("TLS_CA_FILE", file))?;
+    let system = rustls_native_certs::load_native_certs().certs.into_iter();
+    // Those clients refuse all where one is odd.
+    all.extend(system.filter(|one| RootCertStore::empty().add(one.clone()).is_ok()));
+    let pem = |one: &CertificateDer<'_>| {
+        let text = BASE64_STANDARD.encode(one);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    };
+    Ok(Some(all.iter().map(pem).collect::<String>().into_bytes()))
 }
 
 fn unusable(setting: &str, file: &Path) -> String {

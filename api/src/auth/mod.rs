@@ -5,4 +5,5 @@ pub mod known_workers;
 pub mod lookups;
 pub mod principal;
 pub mod psk;
+pub mod sources;
 pub mod worker_key;

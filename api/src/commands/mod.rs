@@ -12,12 +12,12 @@ mod events;
 mod healthcheck;
 mod loops;
 mod migrate;
-mod opening;
+pub mod opening;
 mod publishing;
 mod purge;
 mod serve;
 mod standalone;
-mod telemetry;
+pub mod telemetry;
 
 /// Runs Ansible playbooks on connected hosts.
 #[derive(Debug, Parser)]

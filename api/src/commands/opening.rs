@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Reads which database is meant; none is a mistake.
-pub(super) fn database(source: &mut Source) -> Option<Database> {
+pub fn database(source: &mut Source) -> Option<Database> {
     let database = database::read(source);
     if database.is_none() {
         source.error(

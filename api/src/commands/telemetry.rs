@@ -14,7 +14,7 @@ const QUIET: &str = "hyper=info,hyper_util=info,h2=info,reqwest=info,rustls=info
 ///
 /// # Errors
 /// When logs go somewhere already.
-pub(super) fn start(settings: LogSettings) -> anyhow::Result<()> {
+pub fn start(settings: LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(format!("{},{QUIET}", settings.level))?;
     let registry = tracing_subscriber::registry().with(filter);
     match settings.format {

@@ -98,6 +98,8 @@ pub enum Role {
 pub struct Status {
     /// What it is doing.
     pub role: Role,
+    /// The version of the keys that it published last; 0: none yet.
+    pub auth_version: u64,
     /// What does not work, by name.
     pub problems: BTreeMap<&'static str, String>,
 }
@@ -385,6 +387,11 @@ impl Tracker {
                 _ => tracing::info!("another tracker is active, or none can be; standing by"),
             }
         }
+    }
+
+    /// Notes which keys everybody can have now.
+    fn published(&self, auth_version: u64) {
+        self.locked_status().auth_version = auth_version;
     }
 
     /// Notes that something does not work, or works again; says so when that is new.

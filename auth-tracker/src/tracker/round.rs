@@ -116,6 +116,7 @@ impl Tracker {
                 Ok(Published::Done) => {
                     desk.published = Some((version, Instant::now()));
                     desk.changed = false;
+                    self.published(desk.base.auth_version);
                     self.problem("redis", None);
                     metrics::counter!("dispatcher_tracker_snapshots_total").increment(1);
                     return Ok(());
