@@ -53,6 +53,7 @@ pub fn decode(text: &str) -> Option<(Uuid, News)> {
         match kind {
             b'r' => Some(Topic::Run(id)),
             b'w' => Some(Topic::Recipient(id)),
+            b'e' => Some(Topic::Events),
             _ => None,
         }
     });
@@ -64,6 +65,7 @@ fn topic(topic: &Topic) -> Option<String> {
     match topic {
         Topic::Run(run) => Some(format!("r{}", id(*run))),
         Topic::Recipient(recipient) => Some(format!("w{}", id(*recipient))),
+        Topic::Events => Some(format!("e{}", id(Uuid::nil()))),
         Topic::Uploads => None,
     }
 }
@@ -83,9 +85,11 @@ mod tests {
     #[test]
     fn what_is_said_is_understood() {
         let (from, run, recipient) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
-        for topics in
-            [vec![], vec![Topic::Run(run)], vec![Topic::Recipient(recipient), Topic::Run(run)]]
-        {
+        for topics in [
+            vec![],
+            vec![Topic::Run(run)],
+            vec![Topic::Recipient(recipient), Topic::Run(run), Topic::Events],
+        ] {
             let news = News::Of(topics.into_iter().collect());
             assert_eq!(decode(&encode(from, &news)), Some((from, news)));
         }
