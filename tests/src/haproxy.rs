@@ -35,12 +35,21 @@ impl PrivateHaproxy {
     /// # Errors
     /// When HAProxy is not installed or does not start; says what to install.
     pub async fn start(instances: &[SocketAddr]) -> Result<Self> {
+        Self::start_with(instances, Duration::from_secs(150)).await
+    }
+
+    /// The same, and a request that no instance answers within this time is answered with 504;
+    /// what waits or streams on purpose may be silent for longer.
+    ///
+    /// # Errors
+    /// When HAProxy is not installed or does not start; says what to install.
+    pub async fn start_with(instances: &[SocketAddr], answer: Duration) -> Result<Self> {
         let install = "install haproxy (Debian, Ubuntu, Fedora)";
         let server = program("haproxy", &[], install)?;
         let (directory, port) = (directory("haproxy")?, ports::free()?);
         let socket = directory.path().join("socket");
         let file = directory.path().join("haproxy.cfg");
-        let config = configuration(&socket.display().to_string(), port, instances)?;
+        let config = configuration(&socket.display().to_string(), port, instances, answer)?;
         std::fs::write(&file, config)?;
         let mut command = Command::new(server);
         command.args(["-db", "-f"]).arg(file);
@@ -112,8 +121,13 @@ impl PrivateHaproxy {
     }
 }
 
-fn configuration(socket: &str, port: u16, instances: &[SocketAddr]) -> Result<String> {
-    let interval = INTERVAL.as_millis();
+fn configuration(
+    socket: &str,
+    port: u16,
+    instances: &[SocketAddr],
+    answer: Duration,
+) -> Result<String> {
+    let (interval, answer) = (INTERVAL.as_millis(), answer.as_millis());
     let mut config = format!(
         "global
     stats socket {socket} mode 600 level admin
@@ -122,7 +136,7 @@ defaults
     mode http
     timeout connect 1s
     timeout client 150s
-    timeout server 150s
+    timeout server {answer}ms
     timeout check 1s
     timeout http-request 10s
     timeout http-keep-alive 30s
@@ -136,6 +150,7 @@ backend {BACKEND}
     option redispatch 1
     retry-on conn-failure empty-response 502 503
     http-request disable-l7-retry unless {{ method GET HEAD }}
+    http-request set-timeout server 150s if {{ path_end /execution/wait /log }}
     option httpchk GET /health/ready
     http-check expect status 200
     default-server check inter {interval} fastinter 200 downinter 200 fall 2 rise 1

@@ -1,7 +1,9 @@
 //! What the integration tests and benchmarks share: private services and the service itself as a
 //! child process.
 
+pub mod agent;
 pub mod authority;
+pub mod cluster;
 pub mod conformance;
 pub mod connector;
 pub mod consumer;

@@ -9,6 +9,7 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,9 +17,12 @@ use dispatcher_api::{
     config::database::Postgres,
     store::{Stores, postgres::PostgresStore},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
+
+use crate::guarded::is_gone;
 
 /// Where a server keeps its socket: paths of sockets must be short, and the user `postgres` must
 /// reach them.
@@ -40,7 +44,11 @@ const GUARD: &str = r#"
     # depend on it.
     if start --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US ||
        { rm -rf data; start --locale=C.UTF-8; }
-    then echo ready; read -r _; "$0/pg_ctl" -D data -m immediate stop >>log 2>&1
+    then
+        echo ready; read -r _
+        # It may have been halted: then it would not hear of its end.
+        kill -s CONT "$(head -n1 data/postmaster.pid)"
+        "$0/pg_ctl" -D data -m immediate stop >>log 2>&1
     else cat log
     fi
     cd / && rm -rf "$1"
@@ -106,6 +114,54 @@ impl PrivatePostgres {
     /// When it does not end.
     pub fn crash(&self) -> Result<()> {
         self.control(&["-m", "immediate", "stop"])
+    }
+
+    /// Kills every process of the server with SIGKILL and blocks until they are gone. Only for a
+    /// server of the test's own.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&self) -> Result<()> {
+        let processes = self.signal(Signal::KILL)?;
+        while !processes.iter().all(|pid| is_gone(*pid)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Halts every process of the server until [`Self::resume`]. Only for a server of the test's
+    /// own.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP).map(drop)
+    }
+
+    /// Lets a halted server go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT).map(drop)
+    }
+
+    /// Sends a signal to the server, which makes no more processes then, and to those it has made.
+    fn signal(&self, signal: Signal) -> Result<Vec<Pid>> {
+        let file = self.directory.join("data/postmaster.pid");
+        let text = std::fs::read_to_string(&file).context("the private PostgreSQL does not run")?;
+        let server = text.lines().next().and_then(|line| Pid::from_raw(line.parse().ok()?));
+        let server = server.with_context(|| format!("{}: {text}", file.display()))?;
+        if signal != Signal::CONT {
+            kill_process(server, Signal::STOP)?;
+        }
+        let mut processes = children(server)?;
+        processes.push(server);
+        for process in &processes {
+            // One that has ended in the meantime needs no signal.
+            let _ = kill_process(*process, signal);
+        }
+        Ok(processes)
     }
 
     /// Starts the server again and blocks until it is ready.
@@ -217,6 +273,22 @@ async fn client(url: &str) -> Result<Client> {
     // The connection ends with its client; its errors come out of the client's calls.
     drop(tokio::spawn(connection));
     Ok(client)
+}
+
+/// The processes that one has made.
+fn children(parent: Pid) -> Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name, in parentheses, may hold anything; state and parent follow.
+        let of = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        if of == Some(parent.as_raw_nonzero().get()) {
+            found.extend(pid);
+        }
+    }
+    Ok(found)
 }
 
 /// Where the server's programs are: on the path, or where distributions keep them, newest first.

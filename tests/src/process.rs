@@ -25,7 +25,7 @@ pub const BASE: &str = "/api/playbook-dispatcher/v1";
 /// The secret keys of `serve` in tests.
 pub const SECRET_KEYS: &str = "test:dGhlIHNlY3JldCB0aGF0IG9ubHkgdGVzdHMgaGF2ZSwga25vd24gdG8gYWxs";
 /// The key of the service `test` of `serve`, which may act for every organisation.
-const KEY: &str = "testkey";
+pub const KEY: &str = "testkey";
 
 /// A running `dispatcher-api standalone`, or `serve`. Killed when dropped.
 pub struct Service {
@@ -349,7 +349,7 @@ fn listen_address(directory: &Path) -> Result<String> {
     if let Ok(address) = std::fs::read_to_string(&file) {
         return Ok(address);
     }
-    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let address = format!("127.0.0.1:{}", crate::ports::free()?);
     std::fs::write(file, &address)?;
     Ok(address)
 }
