@@ -30,7 +30,8 @@ pub const MAX_AT_A_TIME: u32 = 32;
 pub struct WaitRequest {
     /// How long at most; more than [`MAX_WAIT_SECONDS`] counts as that.
     pub wait_seconds: u64,
-    /// How many runs it may hold at a time: while it has as many, nothing is work for it.
+    /// How many runs it may hold at a time: while it has as many, nothing is work for it. 0 while
+    /// it takes nothing.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub at_a_time: u32,
 }
@@ -43,12 +44,6 @@ const fn one() -> u32 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde gives it")]
 const fn is_one(number: &u32) -> bool {
     *number == 1
-}
-
-/// How many runs a worker that asks for so many may hold at a time.
-#[must_use]
-pub fn at_a_time(asked: u32) -> u32 {
-    asked.clamp(1, MAX_AT_A_TIME)
 }
 
 /// The answer to a worker that waits for work.

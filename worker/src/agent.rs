@@ -1,30 +1,49 @@
-//! The agent: recovers what was left, then takes one run after the other.
+//! The agent: recovers what was left, then takes runs, as many at a time as it may.
 //!
-//! One playbook at a time. A stop ends the running playbook (SIGTERM, then SIGKILL) and reports it
-//! as interrupted: a playbook cannot be handed over, and a service manager would kill it anyway.
+//! A stop ends the running playbooks (SIGTERM, then SIGKILL) and reports them as interrupted: a
+//! playbook cannot be handed over, and a service manager would kill it anyway.
 
 use std::{fs::OpenOptions, io, path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::fs::{FlockOperation, flock};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
     config::AgentConfig,
-    crash, doorbell,
+    crash,
+    disk::Disk,
+    doorbell,
     execute::{Context, execute},
     journal::{Journal, RunDirs, create_dir},
     link::{EventSink, LinkError, RunSource},
-    recover::recover,
+    recover,
 };
 
 /// How long to wait after the disk failed.
 const DISK_PAUSE: Duration = Duration::from_secs(10);
+/// How often is looked whether there is room again.
+const ROOM_EVERY: Duration = Duration::from_secs(5);
 
 /// The other side: where runs come from and their events go.
 pub trait Link: RunSource + EventSink {}
 
 impl<T: RunSource + EventSink + ?Sized> Link for T {}
+
+/// What an agent is doing, for those who look.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Activity {
+    /// How many runs are under way.
+    pub runs: usize,
+    /// Why nothing new is taken, where it is not.
+    pub paused: Option<String>,
+    /// Why the dispatcher is not heard, where it is not.
+    pub away: Option<String>,
+}
 
 /// Why an agent cannot work at all.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +66,22 @@ pub enum AgentError {
 /// # Errors
 /// Where the work directory cannot be used; every later trouble is waited out.
 pub async fn run(
+    config: AgentConfig,
+    link: Arc<dyn Link>,
+    shutdown: CancellationToken,
+) -> Result<(), AgentError> {
+    run_watched(config, link, shutdown, watch::Sender::default()).await
+}
+
+/// The same, and says what it is doing.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_watched(
     mut config: AgentConfig,
     link: Arc<dyn Link>,
     shutdown: CancellationToken,
+    activity: watch::Sender<Activity>,
 ) -> Result<(), AgentError> {
     let unusable = |path: PathBuf| move |source| AgentError::WorkDir { path, source };
     let given = config.work_dir.clone();
@@ -63,10 +95,13 @@ pub async fn run(
     flock(&lock, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| AgentError::InUse(config.work_dir.clone()))?;
     let dirs = RunDirs::open(&config.work_dir).map_err(unusable(config.work_dir.clone()))?;
-    let bell = doorbell::attend(Arc::clone(&link), shutdown.clone());
+    let (at_a_time, activity) = (config.at_a_time, Arc::new(activity));
+    let bell =
+        doorbell::attend(Arc::clone(&link), at_a_time, Arc::clone(&activity), shutdown.clone());
     let answers = bell.answers.clone();
-    let context = Context { config: Arc::new(config), link, dirs, bell: answers, shutdown };
-    tracing::info!(worker = %context.config.name, work_dir = %context.config.work_dir.display(), "worker ready");
+    let context =
+        Context { config: Arc::new(config), link, dirs, bell: answers, shutdown, activity };
+    tracing::info!(worker = %context.config.name, work_dir = %context.config.work_dir.display(), at_a_time, "worker ready");
     work(&context).await;
     Ok(())
 }
@@ -80,35 +115,142 @@ async fn work(context: &Context) {
     }
 }
 
+/// Recovers, then takes runs until the end or until the disk fails. Returns when nothing is under
+/// way any more.
 async fn serve(context: &Context) -> io::Result<()> {
-    recover(context).await?;
-    let mut bell = context.bell.clone();
-    let mut backoff = Backoff::default();
-    while !context.shutdown.is_cancelled() {
-        bell.mark_unchanged();
-        match context.link.claim().await {
-            Ok(Some(run)) => {
-                crash::point("worker.claimed");
-                tracing::info!(run.id = %run.run_id, attempt = run.attempt, "run claimed");
-                backoff.reset();
-                execute(context, Journal::claimed(run)).await?;
-            }
-            Ok(None) => {
-                backoff.reset();
-                pause(context, async {
-                    while bell.changed().await.is_ok() && !bell.borrow_and_update().work {}
-                })
-                .await;
-            }
-            Err(error) => {
-                if !matches!(error, LinkError::Unavailable(_)) {
-                    tracing::error!(%error, "no run can be claimed");
-                }
-                pause(context, backoff.pause()).await;
-            }
+    let mut runs = Runs { context: context.clone(), tasks: JoinSet::new() };
+    let mut outcome = match recover::leftovers(context).await {
+        Ok(left) => {
+            left.into_iter().for_each(|(dir, journal)| {
+                let context = context.clone();
+                runs.start(async move { recover::settle(&context, dir, journal).await });
+            });
+            take(context, &mut runs).await
+        }
+        Err(error) => Err(error),
+    };
+    while let Some(ended) = runs.next().await {
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
+
+/// The runs under way.
+struct Runs {
+    context: Context,
+    tasks: JoinSet<io::Result<()>>,
+}
+
+impl Runs {
+    fn start(&mut self, run: impl Future<Output = io::Result<()>> + Send + 'static) {
+        self.tasks.spawn(run);
+        self.note();
+    }
+
+    /// The end of the next one; nothing where there is none.
+    async fn next(&mut self) -> Option<io::Result<()>> {
+        let ended = self.tasks.join_next().await.map(flat);
+        self.note();
+        ended
+    }
+
+    /// Waits until one ends, for ever where there is none.
+    async fn one_ended(&mut self) -> io::Result<()> {
+        match self.next().await {
+            Some(ended) => ended,
+            None => std::future::pending().await,
         }
     }
-    Ok(())
+
+    fn note(&self) {
+        let runs = self.tasks.len();
+        self.context
+            .activity
+            .send_if_modified(|known| std::mem::replace(&mut known.runs, runs) != runs);
+    }
+}
+
+fn flat(joined: Result<io::Result<()>, JoinError>) -> io::Result<()> {
+    joined.map_err(io::Error::other)?
+}
+
+async fn take(context: &Context, runs: &mut Runs) -> io::Result<()> {
+    let at_a_time = usize::try_from(context.config.at_a_time).unwrap_or(1).max(1);
+    let mut bell = context.bell.clone();
+    let mut disk = Disk::of(&context.config);
+    let mut backoff = Backoff::default();
+    loop {
+        while let Some(ended) = runs.tasks.try_join_next() {
+            runs.note();
+            flat(ended)?;
+        }
+        if context.shutdown.is_cancelled() {
+            return Ok(());
+        }
+        let full = runs.tasks.len() >= at_a_time;
+        let room = full || has_room(context, &mut disk).await;
+        // What the bell says from here on is news.
+        bell.mark_unchanged();
+        let claimed = if full || !room {
+            Ok(None)
+        } else {
+            context.link.claim(context.config.at_a_time).await
+        };
+        let wait = async {
+            match claimed {
+                Ok(Some(run)) => return Some(run),
+                Ok(None) if !room => tokio::time::sleep(ROOM_EVERY).await,
+                Ok(None) if full => std::future::pending().await,
+                Ok(None) => {
+                    backoff.reset();
+                    while bell.changed().await.is_ok() && !bell.borrow_and_update().work {}
+                }
+                Err(error) => failed(&error, &mut backoff).await,
+            }
+            None
+        };
+        let next = tokio::select! {
+            biased;
+            next = wait => next,
+            ended = runs.one_ended() => { ended?; None }
+            () = context.shutdown.cancelled() => None,
+        };
+        if let Some(run) = next {
+            crash::point("worker.claimed");
+            tracing::info!(run.id = %run.run_id, attempt = run.attempt, "run claimed");
+            backoff.reset();
+            let context = context.clone();
+            runs.start(async move { execute(&context, Journal::claimed(run)).await });
+        }
+    }
+}
+
+async fn failed(error: &LinkError, backoff: &mut Backoff) {
+    match error {
+        LinkError::Unavailable(_) => backoff.pause().await,
+        // The doorbell says so.
+        LinkError::KeyRefused(_) => backoff.slow_pause().await,
+        error => {
+            tracing::error!(%error, "no run can be claimed");
+            backoff.pause().await;
+        }
+    }
+}
+
+/// Whether there is room for another run; says it when that changes.
+async fn has_room(context: &Context, disk: &mut Disk) -> bool {
+    let trouble = disk.trouble().await;
+    let changed = context.activity.send_if_modified(|known| {
+        let changed = known.paused != trouble;
+        known.paused.clone_from(&trouble);
+        changed
+    });
+    match &trouble {
+        Some(why) if changed => tracing::warn!(why, "nothing new is taken"),
+        None if changed => tracing::info!("there is room again; runs are taken"),
+        _ => {}
+    }
+    trouble.is_none()
 }
 
 /// Waits, but not longer than the agent lives.

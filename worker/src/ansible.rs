@@ -130,16 +130,36 @@ impl Ansible {
     }
 }
 
+/// What runs are executed with.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    /// What ansible-runner says.
+    pub runner: String,
+    /// What ansible-playbook says.
+    pub core: String,
+    /// Where they are.
+    pub program: PathBuf,
+}
+
+/// Asks ansible-runner and ansible-core for their versions.
+///
+/// # Errors
+/// As [`preflight`].
+pub async fn versions(configured: Option<&Path>) -> Result<Versions, String> {
+    let ansible = Ansible::find(configured)?;
+    let (runner, core) =
+        tokio::try_join!(ansible.version("ansible-runner"), ansible.version("ansible-playbook"))?;
+    Ok(Versions { runner, core, program: ansible.runner })
+}
+
 /// Says which ansible-runner and ansible-core runs are executed with, or what is missing and what
 /// to do about it.
 ///
 /// # Errors
 /// The text for people: what was sought where, and the cure.
 pub async fn preflight(configured: Option<&Path>) -> Result<String, String> {
-    let ansible = Ansible::find(configured)?;
-    let (runner, core) =
-        tokio::try_join!(ansible.version("ansible-runner"), ansible.version("ansible-playbook"))?;
-    Ok(format!("ansible-runner {runner}, {core} ({})", ansible.runner.display()))
+    let Versions { runner, core, program } = versions(configured).await?;
+    Ok(format!("ansible-runner {runner}, {core} ({})", program.display()))
 }
 
 const CURE: &str = "Install it with `make deps`, or put ansible-core and ansible-runner into a venv \

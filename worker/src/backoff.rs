@@ -4,6 +4,8 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
+/// Where only a person can help.
+const SLOW: Duration = Duration::from_secs(30);
 
 /// Waiting times between attempts.
 #[derive(Debug, Default)]
@@ -16,9 +18,7 @@ impl Backoff {
     pub(crate) fn next_delay(&mut self) -> Duration {
         let span = FIRST.saturating_mul(1 << self.attempts.min(6)).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
-        let noise = uuid::Uuid::new_v4().as_u128() % 1000;
-        let share = u32::try_from(noise).unwrap_or_default();
-        span / 2 + span / 2000 * share
+        spread(span)
     }
 
     /// Waits for the next waiting time.
@@ -26,10 +26,22 @@ impl Backoff {
         tokio::time::sleep(self.next_delay()).await;
     }
 
+    /// Waits for long, where only a person can help.
+    pub(crate) async fn slow_pause(&mut self) {
+        tokio::time::sleep(spread(SLOW)).await;
+    }
+
     /// Begins anew, after a success.
     pub(crate) const fn reset(&mut self) {
         self.attempts = 0;
     }
+}
+
+/// Somewhere between half and all of a span, so that many that wait do not come back together.
+pub(crate) fn spread(span: Duration) -> Duration {
+    let noise = uuid::Uuid::new_v4().as_u128() % 1000;
+    let share = u32::try_from(noise).unwrap_or_default();
+    span / 2 + span / 2000 * share
 }
 
 #[cfg(test)]

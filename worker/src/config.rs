@@ -3,6 +3,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::{outbound::Outbound, verify::Verification};
+
 /// Everything an agent needs to know.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -14,6 +16,14 @@ pub struct AgentConfig {
     pub ansible_runner: Option<PathBuf>,
     /// What a playbook may be fetched from, and how much of it.
     pub fetch: FetchLimits,
+    /// How outgoing connections are made.
+    pub outbound: Outbound,
+    /// How many runs are executed at a time.
+    pub at_a_time: u32,
+    /// How much room there must be for another run.
+    pub disk: DiskLimits,
+    /// Which playbooks are executed.
+    pub verify: Verification,
     /// What a run may print.
     pub output: OutputLimits,
     /// From SIGTERM to SIGKILL, where a run is ended from outside.
@@ -33,6 +43,10 @@ impl AgentConfig {
             work_dir: work_dir.into(),
             ansible_runner: None,
             fetch: FetchLimits::default(),
+            outbound: Outbound::default(),
+            at_a_time: 1,
+            disk: DiskLimits::default(),
+            verify: Verification::default(),
             output: OutputLimits::default(),
             grace: Duration::from_secs(10),
             report_for: Duration::from_secs(3600),
@@ -56,8 +70,6 @@ pub struct FetchLimits {
     pub time: Duration,
     /// How many redirects are followed.
     pub redirects: usize,
-    /// Authorities that are trusted beside the system's.
-    pub authorities: Vec<reqwest::Certificate>,
 }
 
 impl Default for FetchLimits {
@@ -69,9 +81,17 @@ impl Default for FetchLimits {
             entries: 10_000,
             time: Duration::from_secs(60),
             redirects: 3,
-            authorities: Vec::new(),
         }
     }
+}
+
+/// How much room there must be for another run, in bytes; 0: no limit.
+#[derive(Clone, Debug, Default)]
+pub struct DiskLimits {
+    /// The least that must be free where runs are executed.
+    pub free_min: u64,
+    /// The most that the work directory may hold.
+    pub used_max: u64,
 }
 
 /// What a run may print.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    agent::Link,
+    agent::{Activity, Link},
     ansible::Ansible,
     backoff::Backoff,
     cgroup::Cgroup,
@@ -33,6 +33,7 @@ use crate::{
     spool::Spool,
     stream::{Delivered, Seen, Uploader},
     tree::Members,
+    verify::Claimed,
 };
 
 /// How often the event files of ansible-runner are removed.
@@ -50,6 +51,7 @@ pub(crate) struct Context {
     pub(crate) dirs: RunDirs,
     pub(crate) bell: watch::Receiver<Doorbell>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) activity: Arc<watch::Sender<Activity>>,
 }
 
 /// One run under way.
@@ -147,9 +149,14 @@ impl Execution {
         let disk =
             |error: io::Error| Ending::failed(format!("the run cannot be prepared: {error}"));
         let private = Private::create(self.dir.private()).map_err(disk)?;
-        private.write_inputs(&self.inputs().await?).map_err(disk)?;
-        let fetched = fetch(&self.journal.run.url, &private, &config.fetch).await;
-        let playbook = fetched.map_err(|error| Ending::failed(error.0))?;
+        let inputs = self.inputs().await?;
+        let claimed = Claimed {
+            sha256: inputs.playbook_sha256.clone(),
+            signature: inputs.playbook_signature.clone(),
+        };
+        let fetched = fetch(&self.journal.run.url, &private, config, claimed).await;
+        let playbook = fetched.map_err(|error| Ending::Failed(error.code, error.why))?;
+        private.write_inputs(&inputs).map_err(disk)?;
         Ok((ansible, private, playbook))
     }
 
@@ -164,6 +171,7 @@ impl Execution {
                 Ok(inputs) => return Ok(inputs),
                 Err(LinkError::NotYours) => return Err(Ending::Stopped(Stop::Lost)),
                 Err(LinkError::Unavailable(_)) => backoff.pause().await,
+                Err(LinkError::KeyRefused(_)) => backoff.slow_pause().await,
                 Err(error) => {
                     return Err(Ending::failed(format!("the inputs cannot be had: {error}")));
                 }

@@ -3,19 +3,21 @@
 
 use std::{
     io,
-    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use dispatcher_wire::event::error_code;
 use reqwest::{Client, Response, StatusCode, Url, header, redirect::Policy};
 use tokio::{fs::OpenOptions, io::AsyncWriteExt};
 
 use crate::{
     backoff::Backoff,
-    config::FetchLimits,
+    config::{AgentConfig, FetchLimits},
+    outbound::{Outbound, causes, is_loopback},
     prepare::{Private, SINGLE_PLAYBOOK},
     unpack::{Kind, entry_in, kind_of, unpack},
+    verify::Claimed,
 };
 
 /// Header that names the playbook inside a bundle.
@@ -30,29 +32,62 @@ const ATTEMPTS: u32 = 6;
 /// server that restarts, and a wrong address is said soon.
 const ATTEMPTS_TO_CONNECT: u32 = 4;
 
-/// Why there is no playbook, for people.
+/// Why there is no playbook.
 #[derive(Debug)]
-pub(crate) struct FetchError(pub(crate) String);
+pub(crate) struct FetchError {
+    /// One of [`error_code`].
+    pub(crate) code: &'static str,
+    /// For people.
+    pub(crate) why: String,
+}
 
-/// Puts the playbook into its place and says its path there.
+impl FetchError {
+    const fn new(why: String) -> Self {
+        Self { code: error_code::UNDEFINED, why }
+    }
+}
+
+/// Puts the playbook into its place, where it is the one that was meant, and says its path there.
 pub(crate) async fn fetch(
     address: &str,
     private: &Private,
-    limits: &FetchLimits,
+    config: &AgentConfig,
+    claimed: Claimed,
 ) -> Result<PathBuf, FetchError> {
-    let url = Url::parse(address)
-        .map_err(|error| FetchError(format!("the playbook's address is not a URL: {error}")))?;
+    let (limits, outbound) = (&config.fetch, &config.outbound);
+    let url = Url::parse(address).map_err(|error| {
+        FetchError::new(format!("the playbook's address is not a URL: {error}"))
+    })?;
     let shown = without_query(&url);
-    let told =
-        |why: String| FetchError(format!("the playbook cannot be fetched from {shown}: {why}"));
+    let told = |why: String| {
+        FetchError::new(format!("the playbook cannot be fetched from {shown}: {why}"))
+    };
     check(&url, limits.allow_plain_http).map_err(told)?;
-    let fetched = tokio::time::timeout(limits.time, with_patience(&url, private, limits)).await;
+    let trying = with_patience(&url, private, limits, outbound);
+    let fetched = tokio::time::timeout(limits.time, trying).await;
     let fetched = fetched
         .map_err(|_| told(format!("it takes longer than {} seconds", limits.time.as_secs())))?
         .map_err(told)?;
-    let (private, limits) = (private.clone(), limits.clone());
-    let placed = tokio::task::spawn_blocking(move || place(fetched, &private, &limits)).await;
-    placed.map_err(|error| told(error.to_string()))?.map_err(|error| told(error.0))
+    let (private, limits, verify) = (private.clone(), limits.clone(), config.verify.clone());
+    let placing = tokio::task::spawn_blocking(move || {
+        let verified = verify.check(&private.download(), &claimed);
+        verified.map_err(Unplaced::Unverified)?;
+        place(fetched, &private, &limits).map_err(Unplaced::Unusable)
+    });
+    match placing.await.map_err(|error| told(error.to_string()))? {
+        Ok(playbook) => Ok(playbook),
+        Err(Unplaced::Unusable(why)) => Err(told(why)),
+        Err(Unplaced::Unverified(why)) => Err(FetchError {
+            code: error_code::SIGNATURE_INVALID,
+            why: format!("the playbook from {shown} is not executed: {why}"),
+        }),
+    }
+}
+
+/// Why a playbook that came is not put into its place.
+enum Unplaced {
+    Unverified(String),
+    Unusable(String),
 }
 
 /// Only https, or http where it cannot be listened to or was allowed.
@@ -76,12 +111,6 @@ fn check_redirect(from: Option<&Url>, to: &Url, allow_plain_http: bool) -> Resul
         return Err("from https to plain http, which is never followed".to_owned());
     }
     check(to, allow_plain_http)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn without_query(url: &Url) -> String {
@@ -109,8 +138,9 @@ async fn with_patience(
     url: &Url,
     private: &Private,
     limits: &FetchLimits,
+    outbound: &Outbound,
 ) -> Result<Fetched, String> {
-    let client = client(url, limits)?;
+    let client = client(url, limits, outbound)?;
     let mut backoff = Backoff::default();
     let mut attempts = 0;
     loop {
@@ -128,7 +158,7 @@ async fn with_patience(
     }
 }
 
-fn client(url: &Url, limits: &FetchLimits) -> Result<Client, String> {
+fn client(url: &Url, limits: &FetchLimits, outbound: &Outbound) -> Result<Client, String> {
     let (allow_plain_http, redirects) = (limits.allow_plain_http, limits.redirects);
     let policy = Policy::custom(move |attempt| {
         if attempt.previous().len() > redirects {
@@ -140,13 +170,7 @@ fn client(url: &Url, limits: &FetchLimits) -> Result<Client, String> {
             Err(why) => attempt.error(format!("it redirects elsewhere: {why}")),
         }
     });
-    let builder = Client::builder()
-        .redirect(policy)
-        .connect_timeout(CONNECT_WITHIN)
-        .referer(false)
-        .tls_certs_merge(limits.authorities.iter().cloned())
-        .user_agent(concat!("dispatcher-worker/", env!("CARGO_PKG_VERSION")));
-    let builder = if is_loopback(url) { builder.no_proxy() } else { builder };
+    let builder = outbound.builder(url).redirect(policy).connect_timeout(CONNECT_WITHIN);
     builder.build().map_err(|error| causes(&error))
 }
 
@@ -207,32 +231,20 @@ async fn store(mut response: Response, to: &Path, most: u64) -> Result<(), Troub
     file.flush().await.map_err(disk)
 }
 
-/// An error with all its causes: reqwest's own text says only that something went wrong.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
 /// Moves what came into the project, opened where it is a bundle. Blocking.
-fn place(fetched: Fetched, private: &Private, limits: &FetchLimits) -> Result<PathBuf, FetchError> {
+fn place(fetched: Fetched, private: &Private, limits: &FetchLimits) -> Result<PathBuf, String> {
     let (download, project) = (private.download(), private.project());
-    let unreadable = |error: io::Error| FetchError(format!("it cannot be read again: {error}"));
+    let unreadable = |error: io::Error| format!("it cannot be read again: {error}");
     match kind_of(&download).map_err(unreadable)? {
         Kind::Single if !fetched.is_tar => {
             std::fs::rename(&download, project.join(SINGLE_PLAYBOOK)).map_err(unreadable)?;
             Ok(SINGLE_PLAYBOOK.into())
         }
         Kind::Single | Kind::Tar | Kind::Gzip => {
-            unpack(&download, &project, limits).map_err(FetchError)?;
+            unpack(&download, &project, limits)?;
             std::fs::remove_file(&download).map_err(unreadable)?;
             let entry = fetched.entry.as_deref().unwrap_or(DEFAULT_ENTRY);
-            entry_in(&project, entry)
-                .ok_or_else(|| FetchError(format!("the bundle has no playbook {entry:?}")))
+            entry_in(&project, entry).ok_or_else(|| format!("the bundle has no playbook {entry:?}"))
         }
     }
 }

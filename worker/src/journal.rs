@@ -85,13 +85,18 @@ pub(crate) struct RunDir {
 impl RunDirs {
     /// Those under this directory, which is created; what was being removed is removed.
     pub(crate) fn open(work_dir: &Path) -> io::Result<Self> {
-        let dirs = Self { runs: work_dir.join("runs"), trash: work_dir.join("trash") };
+        let dirs = Self::at(work_dir);
         create_dir(&dirs.runs)?;
         if dirs.trash.exists() {
             fs::remove_dir_all(&dirs.trash)?;
         }
         create_dir(&dirs.trash)?;
         Ok(dirs)
+    }
+
+    /// Those under this directory, to be looked at.
+    pub(crate) fn at(work_dir: &Path) -> Self {
+        Self { runs: work_dir.join("runs"), trash: work_dir.join("trash") }
     }
 
     /// The directory of this run, existing or not.
@@ -103,6 +108,9 @@ impl RunDirs {
     /// Every run there is a directory of.
     pub(crate) fn list(&self) -> io::Result<Vec<Uuid>> {
         let mut found = Vec::new();
+        if !self.runs.exists() {
+            return Ok(found);
+        }
         for entry in fs::read_dir(&self.runs)? {
             let name = entry?.file_name();
             match name.to_str().and_then(|name| Uuid::parse_str(name).ok()) {
@@ -180,7 +188,7 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

@@ -20,6 +20,9 @@ pub enum LinkError {
     /// It cannot be reached, or cannot answer now: try again later.
     #[error("the dispatcher is unavailable: {0}")]
     Unavailable(String),
+    /// It does not know this worker's key: only a person can help, see there.
+    #[error("the dispatcher does not accept this worker's key; register it again: {0}")]
+    KeyRefused(String),
     /// The claim is not (or no longer) ours: end the run, report nothing more.
     #[error("the claim on the run is not ours any more")]
     NotYours,
@@ -35,10 +38,11 @@ pub enum LinkError {
 #[async_trait]
 pub trait RunSource: Send + Sync {
     /// Waits for work or a cancellation, at most this long. Waiting is presence.
-    async fn wait(&self, at_most: Duration) -> Result<Doorbell, LinkError>;
+    /// Nothing is work while so many runs are held (0: never).
+    async fn wait(&self, at_most: Duration, at_a_time: u32) -> Result<Doorbell, LinkError>;
 
-    /// Claims the next run, if there is one for this recipient.
-    async fn claim(&self) -> Result<Option<ClaimedRun>, LinkError>;
+    /// Claims the next run, if there is one for this recipient and it holds fewer than so many.
+    async fn claim(&self, at_a_time: u32) -> Result<Option<ClaimedRun>, LinkError>;
 
     /// The inputs of a claimed run, secrets opened.
     async fn inputs(&self, run_id: Uuid, claim: Uuid) -> Result<RunInputs, LinkError>;

@@ -31,11 +31,11 @@ use crate::{
 /// ends the worker.
 const MAX_RESUMES: u32 = 3;
 
-/// Settles everything that is left.
+/// Ends what is left running of all runs; says which are to be settled.
 ///
 /// # Errors
 /// Where the disk fails; then nothing new may be begun.
-pub(crate) async fn recover(context: &Context) -> io::Result<()> {
+pub(crate) async fn leftovers(context: &Context) -> io::Result<Vec<(RunDir, Journal)>> {
     let mut found = Vec::new();
     for run_id in context.dirs.list()? {
         let dir = context.dirs.of(run_id);
@@ -48,17 +48,15 @@ pub(crate) async fn recover(context: &Context) -> io::Result<()> {
     )
     .await;
     cgroup::sweep();
+    let mut left = Vec::new();
     for (run_id, dir, journal) in found {
-        if context.shutdown.is_cancelled() {
-            return Ok(());
-        }
         tracing::info!(run.id = %run_id, stage = ?journal.as_ref().map(|found| found.stage), "recovering");
         match journal {
             None => dir.remove()?,
-            Some(journal) => settle(context, dir, journal).await?,
+            Some(journal) => left.push((dir, journal)),
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 async fn end_leftovers(run_id: Uuid, journal: Option<&Journal>, grace: Duration) {
@@ -73,7 +71,14 @@ async fn end_leftovers(run_id: Uuid, journal: Option<&Journal>, grace: Duration)
     }
 }
 
-async fn settle(context: &Context, dir: RunDir, mut journal: Journal) -> io::Result<()> {
+/// Settles one run that was left.
+///
+/// # Errors
+/// Where the disk fails.
+pub(crate) async fn settle(context: &Context, dir: RunDir, mut journal: Journal) -> io::Result<()> {
+    if context.shutdown.is_cancelled() {
+        return Ok(());
+    }
     if journal.stage == Stage::Claimed && journal.resumed < MAX_RESUMES {
         journal.resumed += 1;
         return execute(context, journal).await;
@@ -124,7 +129,8 @@ async fn ask(context: &Context, run: &ClaimedRun, mut next: u64) -> Option<Appen
                 next = expected;
                 continue;
             }
-            Err(LinkError::Unavailable(_)) if OffsetDateTime::now_utc() < give_up_at => {}
+            Err(LinkError::Unavailable(_) | LinkError::KeyRefused(_))
+                if OffsetDateTime::now_utc() < give_up_at => {}
             Err(error) => {
                 tracing::warn!(run.id = %run.run_id, %error, "the run is given up");
                 return None;

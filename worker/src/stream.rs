@@ -255,7 +255,7 @@ impl Uploader {
                 let Err(trouble) = self.seek(next).await else { return None };
                 return Box::pin(self.cope(trouble, backoff)).await;
             }
-            LinkError::Unavailable(why) => {
+            LinkError::Unavailable(why) | LinkError::KeyRefused(why) => {
                 if OffsetDateTime::now_utc() >= self.give_up_at {
                     return Some(Delivered::GaveUp(why));
                 }

@@ -44,12 +44,12 @@ struct Counter {
 
 #[async_trait]
 impl RunSource for Counter {
-    async fn wait(&self, at_most: Duration) -> Result<Doorbell, LinkError> {
+    async fn wait(&self, at_most: Duration, _: u32) -> Result<Doorbell, LinkError> {
         tokio::time::sleep(at_most).await;
         Ok(Doorbell::default())
     }
 
-    async fn claim(&self) -> Result<Option<ClaimedRun>, LinkError> {
+    async fn claim(&self, _: u32) -> Result<Option<ClaimedRun>, LinkError> {
         Ok(self.run.lock().await.take())
     }
 

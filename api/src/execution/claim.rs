@@ -1,6 +1,6 @@
 //! Handing a run to a worker.
 
-use dispatcher_wire::execution::{self, ClaimedRun};
+use dispatcher_wire::execution::{ClaimedRun, MAX_AT_A_TIME};
 use dispatcher_worker::crash;
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ impl Execution {
         let request = ClaimRequest {
             recipient,
             claimed_by: shown(claimed_by),
-            at_a_time: execution::at_a_time(at_a_time),
+            at_a_time: at_a_time.clamp(1, MAX_AT_A_TIME),
             claim: Uuid::new_v4(),
             now,
             lease_until: self.lease_until(now),

@@ -13,6 +13,7 @@ use dispatcher_wire::{
 use dispatcher_worker::{
     AgentConfig, ansible,
     link::{EventSink, LinkError, RunSource},
+    outbound::Outbound,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -25,8 +26,6 @@ use crate::{
 
 /// How often a worker that takes nothing new looks for cancellations.
 const DRAINING_PAUSE: Duration = Duration::from_secs(1);
-/// The worker inside the process executes one playbook after the other.
-const AT_A_TIME: u32 = 1;
 
 /// Why there is no worker inside the process.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +64,8 @@ impl LocalWorker {
         let link = LocalLink::register(Arc::clone(&app.execution), settings).await?;
         let link = link.takes_nothing_once(app.lifecycle.draining());
         let mut config = agent_config(settings, app.settings.execution.output_max);
-        config.fetch.authorities =
-            tls::certificates(&app.settings.tls).map_err(LocalError::Authorities)?;
+        let authorities = tls::certificates(&app.settings.tls).map_err(LocalError::Authorities)?;
+        config.outbound = Outbound::trusting(authorities);
         Ok(Some(Self { link, config }))
     }
 
@@ -149,21 +148,21 @@ impl LocalLink {
 
 #[async_trait]
 impl RunSource for LocalLink {
-    async fn wait(&self, at_most: Duration) -> Result<Doorbell, LinkError> {
+    async fn wait(&self, at_most: Duration, at_a_time: u32) -> Result<Doorbell, LinkError> {
         if !self.draining.is_cancelled() {
-            return Ok(self.execution.wait(self.recipient, AT_A_TIME, at_most).await?);
+            return Ok(self.execution.wait(self.recipient, at_a_time, at_most).await?);
         }
         // Work that waits would answer at once, again and again.
         tokio::time::sleep(DRAINING_PAUSE.min(at_most)).await;
-        let bell = self.execution.wait(self.recipient, AT_A_TIME, Duration::ZERO).await?;
+        let bell = self.execution.wait(self.recipient, at_a_time, Duration::ZERO).await?;
         Ok(Doorbell { work: false, ..bell })
     }
 
-    async fn claim(&self) -> Result<Option<ClaimedRun>, LinkError> {
+    async fn claim(&self, at_a_time: u32) -> Result<Option<ClaimedRun>, LinkError> {
         if self.draining.is_cancelled() {
             return Ok(None);
         }
-        Ok(self.execution.claim(self.recipient, &self.claimed_by, AT_A_TIME).await?)
+        Ok(self.execution.claim(self.recipient, &self.claimed_by, at_a_time).await?)
     }
 
     async fn inputs(&self, run_id: Uuid, claim: Uuid) -> Result<RunInputs, LinkError> {

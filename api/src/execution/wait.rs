@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use dispatcher_wire::execution::{self, Doorbell, MAX_WAIT_SECONDS};
+use dispatcher_wire::execution::{Doorbell, MAX_AT_A_TIME, MAX_WAIT_SECONDS};
 use uuid::Uuid;
 
 use super::{
@@ -13,8 +13,8 @@ use crate::store::{RecipientStore, StoreResult, WorkStore};
 
 impl Execution {
     /// Waits until there is something to do for the recipient, whose worker may hold so many runs
-    /// at a time; at most this long and never longer
-    /// than [`MAX_WAIT_SECONDS`]. The end of the process ends the wait at once.
+    /// at a time (0: it takes nothing); at most this long and never longer than
+    /// [`MAX_WAIT_SECONDS`]. The end of the process ends the wait at once.
     ///
     /// # Errors
     /// When the store fails as the wait begins.
@@ -26,7 +26,7 @@ impl Execution {
     ) -> Result<Doorbell, ExecutionError> {
         let at_most = at_most.min(Duration::from_secs(MAX_WAIT_SECONDS));
         let hurries = at_most.is_zero() || self.parts.shutdown.is_cancelled();
-        let one = Waiting { recipient, at_a_time: execution::at_a_time(at_a_time) };
+        let one = Waiting { recipient, at_a_time: at_a_time.min(MAX_AT_A_TIME) };
         let wait = self.hub.enter(one, hurries, || Arc::new(self.looking()));
         let end = async {
             tokio::select! {

@@ -39,8 +39,8 @@ async fn a_run_goes_through_the_local_link() {
     let known = service.app.stores.recipients.find(&[recipient]).await.unwrap();
     assert!(known[&recipient].is_present(OffsetDateTime::now_utc()), "present once registered");
     let id = service.create(new_run(recipient)).await.unwrap();
-    assert!(link.wait(Duration::from_secs(30)).await.unwrap().work);
-    let run = link.claim().await.unwrap().unwrap();
+    assert!(link.wait(Duration::from_secs(30), 1).await.unwrap().work);
+    let run = link.claim(1).await.unwrap().unwrap();
     let (run_id, claim) = (run.run_id, run.claim);
     assert!(link.inputs(run_id, claim).await.unwrap().secrets.is_none());
     let events = [worker::start(&run), printed("localhost", "hello")];
@@ -63,19 +63,19 @@ async fn a_draining_instance_takes_nothing_new_and_goes_on_with_what_it_has() {
     let (link, settings) = linked(&service).await;
     let link = link.takes_nothing_once(service.app.lifecycle.draining());
     let first = service.create(new_run(settings.recipient)).await.unwrap();
-    let run = link.claim().await.unwrap().unwrap();
+    let run = link.claim(1).await.unwrap().unwrap();
     assert_eq!(run.run_id, first);
     link.append(first, run.claim, 0, &[worker::start(&run)]).await.unwrap();
     let second = service.create(new_run(settings.recipient)).await.unwrap();
     service.app.lifecycle.start_draining();
     link.append(first, run.claim, 1, &[worker::stats(&["localhost"], &[])]).await.unwrap();
     assert_eq!(link.finish(first, run.claim, 2).await.unwrap(), RunStatus::Success);
-    assert!(link.claim().await.unwrap().is_none(), "one run waits, for somebody else");
-    assert!(!link.wait(Duration::from_millis(10)).await.unwrap().work);
+    assert!(link.claim(1).await.unwrap().is_none(), "one run waits, for somebody else");
+    assert!(!link.wait(Duration::from_millis(10), 1).await.unwrap().work);
     assert_eq!(status(&service, second).await, RunStatus::Running);
     let (next, _) = linked(&service).await;
-    assert!(next.wait(Duration::from_secs(30)).await.unwrap().work);
-    assert_eq!(next.claim().await.unwrap().unwrap().run_id, second);
+    assert!(next.wait(Duration::from_secs(30), 1).await.unwrap().work);
+    assert_eq!(next.claim(1).await.unwrap().unwrap().run_id, second);
 }
 
 #[tokio::test]

@@ -199,7 +199,7 @@ impl Dispatcher {
 
 #[async_trait]
 impl RunSource for Dispatcher {
-    async fn wait(&self, at_most: Duration) -> Result<Doorbell, LinkError> {
+    async fn wait(&self, at_most: Duration, _: u32) -> Result<Doorbell, LinkError> {
         self.reachable()?;
         let wait = async {
             loop {
@@ -214,7 +214,7 @@ impl RunSource for Dispatcher {
         Ok(tokio::time::timeout(at_most, wait).await.unwrap_or_default())
     }
 
-    async fn claim(&self) -> Result<Option<ClaimedRun>, LinkError> {
+    async fn claim(&self, _: u32) -> Result<Option<ClaimedRun>, LinkError> {
         self.reachable()?;
         Ok(self.change(|all| {
             let mut free = all.values_mut().filter(|known| known.claims == 0);
