@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
+use auth_tracker::last_auth::LastAuthCollector;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{
-        known_workers::KnownWorkers,
-        lookups::Lookups,
-        principal::{OrgScope, Role},
-        psk::PskTable,
+        attempts::Attempts, current::Current, feeding, known_workers::KnownWorkers,
+        lookups::Lookups, principal::Role, psk::own_keys, sso::rules::SsoRules,
     },
     bus::{Wakeups, remote::Remote},
     config::{
         Settings,
+        auth::{RoleMap, SsoRole, SsoSettings},
         connector::{ConnectorImpl, ConnectorSettings},
         secrets::ServiceKey,
         wakeups::WakeupsBy,
@@ -46,8 +46,12 @@ pub struct App {
     pub connector: Option<Arc<dyn Connector>>,
     /// Every setting.
     pub settings: Arc<Settings>,
-    /// The keys of services.
-    pub services: Arc<PskTable>,
+    /// Who may call.
+    pub auth: Arc<Current>,
+    /// When callers were last recognised, until that is handed on.
+    pub last_auth: Arc<LastAuthCollector>,
+    /// Who failed to be let in.
+    pub attempts: Arc<Attempts>,
     /// Workers that called a moment ago.
     pub known_workers: Arc<KnownWorkers>,
     /// What this process tells the others of the service.
@@ -90,7 +94,8 @@ impl App {
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
         let Parts { settings, stores, objects, secret_keys, more_services } = parts;
         let keyring = Arc::new(Keyring::parse(secret_keys.expose_secret())?);
-        let services = service_keys(&settings, &more_services, &keyring)?;
+        let auth = auth(&settings, &more_services, &keyring, &stores)?;
+        let attempts = Arc::new(Attempts::new(settings.http.auth_failures));
         let wakeups = Wakeups::default();
         let shutdown = CancellationToken::new();
         let execution = Execution::new(execution::Parts {
@@ -111,7 +116,9 @@ impl App {
             execution,
             connector: connector(&settings),
             settings: Arc::new(settings),
-            services: Arc::new(services),
+            auth: Arc::new(auth),
+            last_auth: Arc::default(),
+            attempts,
             known_workers: Arc::default(),
             heartbeat: Heartbeat::default(),
             worker_lookups,
@@ -131,20 +138,23 @@ impl App {
     }
 }
 
-fn service_keys(
+fn auth(
     settings: &Settings,
     more: &[ServiceKey],
-    keyring: &Keyring,
-) -> anyhow::Result<PskTable> {
+    keyring: &Arc<Keyring>,
+    stores: &Stores,
+) -> anyhow::Result<Current> {
     let entry = |key: &'_ ServiceKey, role| {
-        let org = key.org_id.clone().map_or(OrgScope::All, OrgScope::One);
-        (key.service.clone(), key.key.expose_secret().to_owned(), org, role)
+        (key.service.clone(), key.key.expose_secret().to_owned(), key.org_id.clone(), role)
     };
     let named = settings.secrets.services.iter().map(|key| entry(key, Role::Operator));
     let all: Vec<_> = named.chain(more.iter().map(|key| entry(key, Role::Admin))).collect();
     let borrowed =
         all.iter().map(|(name, key, org, role)| (name.as_str(), key.as_str(), org.clone(), *role));
-    Ok(PskTable::new(borrowed, keyring)?)
+    let own = own_keys(borrowed, keyring)?;
+    let feed = feeding::feed(settings, own.clone(), keyring, stores)?;
+    let rules = settings.auth.sso.as_ref().map(SsoRules::from);
+    Ok(Current::new(Arc::new(feed), Arc::clone(keyring), own, rules))
 }
 
 fn connector(settings: &Settings) -> Option<Arc<dyn Connector>> {
@@ -152,5 +162,24 @@ fn connector(settings: &Settings) -> Option<Arc<dyn Connector>> {
     match implementation {
         ConnectorImpl::Off => None,
         ConnectorImpl::Mock => Some(Arc::new(Limited::new(MockConnector, per_second, burst))),
+    }
+}
+
+impl From<&SsoSettings> for SsoRules {
+    fn from(settings: &SsoSettings) -> Self {
+        let role = |role| match role {
+            SsoRole::Reader => Role::Reader,
+            SsoRole::Operator => Role::Operator,
+            SsoRole::Admin => Role::Admin,
+        };
+        let roles = settings.roles.as_ref();
+        Self {
+            audiences: settings.audiences.clone(),
+            org_claims: settings.org_claims.clone(),
+            roles: roles.map(|RoleMap(pairs)| {
+                pairs.iter().map(|(name, ours)| (name.clone(), role(*ours))).collect()
+            }),
+            read_only_group: settings.read_only_group.clone(),
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use anyhow::{Context, Result};
 use dispatcher_api::{
     app::{App, Parts},
+    auth::feeding,
     bus::Topic,
     config::{Settings, Standalone, secrets::ServiceKey, source::Source, values::ListenAddress},
     connector::Connector,
@@ -107,6 +108,7 @@ impl InProcess {
         let url = format!("http://{address}");
         let app = wire(directory.path(), address, variables, stores, secret_keys)?;
         let app = App { connector: connector.or(app.connector.clone()), ..app };
+        feeding::start(&app).await;
         let server = Server::start(vec![listener], router(&app), &app.settings.http);
         Ok(Self { app, url, server, directory })
     }

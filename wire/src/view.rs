@@ -186,6 +186,40 @@ pub struct PlaybookView {
     pub updated_at: String,
 }
 
+/// Who a caller is.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct IdentityAnswer {
+    /// Who that is.
+    pub identity: IdentityView,
+}
+
+/// A caller, as the service knows it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct IdentityView {
+    /// `service`, `user`, `identity` or `worker`.
+    pub kind: String,
+    /// The service, the subject of the token, the user, or the recipient.
+    pub id: String,
+    /// What people call it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The only organisation it may act for; `null`: every one.
+    pub org_id: Option<String>,
+    /// `reader`, `operator` or `admin`; `worker` for one.
+    pub role: String,
+    /// How it was recognised: `psk`, `bearer`, `identity` or `worker_key`.
+    pub way: String,
+    /// The id of its key, or of the key that its token was signed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// When the key or token ends (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// When it was recognised before, as far as the database knows yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_auth_at: Option<String>,
+}
+
 /// The body of an error on our own routes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Problem {

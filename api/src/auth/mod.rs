@@ -1,9 +1,20 @@
 //! Who calls, and what they may do: principals, ways in, permissions.
+//!
+//! [`current`] is the state in force, which [`psk`] and [`sso`] check by; [`identity`] reads the
+//! header of trusted gateways, [`worker_key`] and [`known_workers`] are for workers. [`attempts`]
+//! counts who was refused.
 
+pub mod attempts;
+pub mod caller;
+pub mod current;
+pub mod feeding;
 pub mod identity;
 pub mod known_workers;
 pub mod lookups;
 pub mod principal;
 pub mod psk;
+pub mod recent;
+pub mod routes;
 pub mod sources;
+pub mod sso;
 pub mod worker_key;

@@ -11,6 +11,8 @@ pub enum Kind {
     Identity,
     /// A worker, by its own key; its id is its recipient.
     Worker,
+    /// A person or account, by a token of the SSO server; its id is the token's subject.
+    User,
 }
 
 impl Kind {
@@ -21,9 +23,13 @@ impl Kind {
             Self::Service => "service",
             Self::Identity => "identity",
             Self::Worker => "worker",
+            Self::User => "user",
         }
     }
 }
+
+/// The `service` of runs that users dispatch.
+const SSO_SERVICE: &str = "sso";
 
 /// Which organisations a principal may act for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -84,6 +90,12 @@ impl Principal {
             OrgScope::All => true,
             OrgScope::One(own) => own == org_id,
         }
+    }
+
+    /// The `service` of the runs it dispatches.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        if self.kind == Kind::User { SSO_SERVICE } else { &self.id }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What one instance does besides answering requests: loops that end with the process.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use auth_tracker::last_auth::Ways;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,7 @@ impl Loops {
         handle: PrometheusHandle,
         worker: Option<LocalWorker>,
         publisher: Option<Publisher>,
+        times: Ways,
     ) -> Self {
         let tracker = TaskTracker::new();
         let shutdown = app.shutdown.clone();
@@ -56,6 +58,8 @@ impl Loops {
             let ending = shutdown.clone();
             tracker.spawn(async move { publisher.run(ending).await });
         }
+        let (collector, ending) = (Arc::clone(&app.last_auth), shutdown.clone());
+        tracker.spawn(async move { collector.run(times, ending).await });
         let applier = Applier::of(app);
         let ending = shutdown.clone();
         tracker.spawn(async move { applier.run(ending).await });

@@ -13,6 +13,7 @@ use tokio::{
 use super::{loops::Loops, opening, publishing, telemetry};
 use crate::{
     app::{App, Parts},
+    auth::feeding,
     config::{Settings, connector::ConnectorImpl, source::Source, values::ListenAddress},
     execution::local::LocalWorker,
     http::{
@@ -102,10 +103,13 @@ impl Instance {
         let address = probes.tcp_address();
         let probes = Server::start(vec![probes], metrics::router(&app, handle.clone()), http);
         let publisher = publishing::publisher(&app)?;
-        // Before the first request, so that a dispatch to it is not refused.
+        let times = feeding::last_auth_ways(&app)?;
+        // Before the first request, so that nobody who may call is refused.
+        feeding::start(&app).await;
+        // Likewise, so that a dispatch to it is not refused.
         let worker = LocalWorker::of(&app).await?;
         let server = Server::start(listeners, router::router(&app), http);
-        let loops = Loops::start(&app, handle, worker, publisher);
+        let loops = Loops::start(&app, handle, worker, publisher, times);
         Ok(Self { app, server, probes, loops, signals, metrics: address })
     }
 

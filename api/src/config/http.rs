@@ -45,6 +45,21 @@ const IDENTITY_FROM: Spec = Spec {
     allowed: "networks such as 10.0.0.0/8, unix, loopback, separated by commas",
     secret: false,
 };
+const FORWARDED_FROM: Spec = Spec {
+    names: &["FORWARDED_FROM"],
+    about: "Proxies whose X-Forwarded-For says where a request comes from (its last address), for \
+            the limit on failed attempts. Nobody else's is looked at.",
+    allowed: "networks such as 10.0.0.0/8, unix, loopback, separated by commas",
+    secret: false,
+};
+const AUTH_FAILURES: Spec = Spec {
+    names: &["AUTH_FAILURES_PER_MINUTE"],
+    about: "Failed attempts to be let in from one address (IPv6: one /64), a minute; beyond that \
+            its requests are answered with 429. Set FORWARDED_FROM behind a proxy, or all its \
+            clients are one address.",
+    allowed: "0 to 100000 (0: no limit)",
+    secret: false,
+};
 const HEADER_TIMEOUT: Spec = Spec {
     names: &["HTTP_HEADER_TIMEOUT"],
     about: "Seconds within which the head of a request must have arrived.",
@@ -101,6 +116,10 @@ pub struct HttpSettings {
     pub max_body: usize,
     /// Whose identity header is believed.
     pub identity_from: TrustedPeers,
+    /// Whose word on where a request comes from is taken.
+    pub forwarded_from: TrustedPeers,
+    /// Failed attempts of one source a minute; 0 is no limit.
+    pub auth_failures: u32,
     /// Whether only requests to loopback host names are answered.
     pub loopback_hosts_only: bool,
     /// For the head of a request.
@@ -132,6 +151,8 @@ impl HttpSettings {
             metrics_path: metrics_path(source),
             max_body: size(source, &MAX_BODY, 512_000, 1..=100_000_000),
             identity_from: source.parsed(&IDENTITY_FROM, TrustedPeers::default()),
+            forwarded_from: source.parsed(&FORWARDED_FROM, TrustedPeers::default()),
+            auth_failures: source.within(&AUTH_FAILURES, 60, 0..=100_000),
             loopback_hosts_only: standalone,
             header_timeout: seconds(source, &HEADER_TIMEOUT, 10, 1..=3600),
             request_timeout: seconds(source, &REQUEST_TIMEOUT, 60, 1..=3600),

@@ -18,6 +18,7 @@ use super::{
     peer::Peer,
     problem::{self, Problem},
     request_id,
+    source::Source,
 };
 use crate::app::App;
 
@@ -131,6 +132,23 @@ pub async fn distrust(State(app): State<App>, mut request: Request, next: Next) 
         request.headers_mut().remove(IDENTITY_HEADER);
     }
     next.run(request).await
+}
+
+/// Notes where a request comes from, and refuses it where too many attempts to be let in have
+/// failed lately, before anything is looked at. Probes carry no keys and are always answered.
+pub async fn limit_attempts(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let source = Source::of(peer, request.headers(), &app.settings.http.forwarded_from);
+    let wait = source.0.and_then(|address| app.attempts.wait(address, Instant::now()));
+    if let Some(wait) = wait.filter(|_| !is_probe(request.uri().path())) {
+        return Problem::Attempts(wait).into_response();
+    }
+    request.extensions_mut().insert(source);
+    next.run(request).await
+}
+
+fn is_probe(path: &str) -> bool {
+    path.starts_with("/health/") || ["/api/v1", "/api/v1/"].contains(&path)
 }
 
 /// Refuses bodies that announce more than ordinary requests may carry.

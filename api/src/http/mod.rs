@@ -15,3 +15,4 @@ pub mod request_id;
 pub mod router;
 pub mod schema;
 pub mod server;
+pub mod source;

@@ -4,6 +4,8 @@
 //! answer `{"message","error_code","request_id"}`. A failure inside is logged once, here, and leaves
 //! as a bare 500 or 503: its text is for the log, not for the caller.
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -35,6 +37,10 @@ pub enum Problem {
     Plain(StatusCode, String),
     /// A contract route's status without a body.
     Empty(StatusCode),
+    /// 401 for a token that does not count: stable name, text.
+    Token(&'static str, String),
+    /// 429: too many failed attempts from where the caller is; how long to wait.
+    Attempts(Duration),
 }
 
 impl Problem {
@@ -109,6 +115,33 @@ impl IntoResponse for Problem {
                 (status, nosniff, format!("{text}\n")).into_response()
             }
             Self::Empty(status) => status.into_response(),
+            Self::Token(code, message) => {
+                let challenge = challenge(&message);
+                let mut response =
+                    Self::Ours(StatusCode::UNAUTHORIZED, code, message).into_response();
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+                response
+            }
+            Self::Attempts(wait) => {
+                let seconds = wait.as_secs() + 1;
+                let message = format!(
+                    "too many failed attempts to be let in from this address; try again in \
+                     {seconds} s, with a key or token that is known to be good"
+                );
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let mut response = Self::Ours(status, "too_many_attempts", message).into_response();
+                response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+                response
+            }
         }
     }
+}
+
+/// What a client library reads out of a refused token.
+fn challenge(message: &str) -> HeaderValue {
+    let plain = |c: char| c == ' ' || c.is_ascii_graphic() && c != '"' && c != '\\';
+    let text: String = message.chars().map(|c| if plain(c) { c } else { '\'' }).collect();
+    let challenge = format!("Bearer error=\"invalid_token\", error_description=\"{text}\"");
+    let bare = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+    HeaderValue::from_str(&challenge).unwrap_or(bare)
 }

@@ -13,8 +13,8 @@ use axum::{
 
 use super::{extract::OrgCaller, health, layers, problem::Problem};
 use crate::{
-    app::App, audit, config::uploads::UPLOAD_PATH, events, execution, instances, keys, playbooks,
-    recipients, runs, uploads,
+    app::App, audit, auth, config::uploads::UPLOAD_PATH, events, execution, instances, keys,
+    playbooks, recipients, runs, uploads,
 };
 
 /// Everything under here is answered to organisations, by key or identity.
@@ -81,6 +81,8 @@ fn admins() -> Router<App> {
         .route(&under("keys/{id}"), delete(keys::routes::revoke))
         .route(&under("keys/{id}/rotate"), post(keys::routes::rotate))
         .route(&under("audit"), get(audit::routes::list))
+        .route(&under("identity"), get(auth::routes::identity))
+        .route("/api/v1/identity", get(auth::routes::identity))
         .route(&under("instances"), get(instances::routes::list))
         .route(&under("events/read"), post(events::routes::read_again))
 }
@@ -123,6 +125,7 @@ fn under(path: &str) -> String {
 /// What surrounds every route; the last layer is the outermost.
 fn surround(router: Router<App>, app: &App) -> Router<App> {
     router
+        .layer(from_fn_with_state(app.clone(), layers::limit_attempts))
         .layer(from_fn_with_state(app.clone(), layers::distrust))
         .layer(from_fn_with_state(app.clone(), layers::only_loopback_hosts))
         .layer(from_fn(layers::catch_panic))

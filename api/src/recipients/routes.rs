@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::{
+    Extension,
     extract::State,
     http::{StatusCode, Uri},
 };
@@ -22,13 +23,16 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::principal::Role,
+    auth::{caller::Way, principal::Role},
     http::{
-        extract::{JsonBody, OrgCaller, OrgOperator, PskJson, Registrant, Segments, Worker},
+        extract::{
+            JsonBody, OrgCaller, OrgOperator, Outcome, PskJson, Registrant, Segments, Worker, note,
+        },
         json::JsonReply,
         links,
         problem::Problem,
         query::RawQuery,
+        source::Source,
     },
 };
 
@@ -132,12 +136,17 @@ pub async fn make_token(
 /// `POST …/recipients/register`: registers the worker that presents a token.
 pub async fn register(
     State(app): State<App>,
+    from: Option<Extension<Source>>,
     Registrant(token): Registrant,
     JsonBody(request): JsonBody<RegisterRequest>,
 ) -> Result<JsonReply<RegisterReply>, Problem> {
     let store = app.stores.registrations.as_ref();
     let now = OffsetDateTime::now_utc().truncate_to_microsecond();
-    let reply = registration::register(store, &app.keyring, &token, request, now).await?;
+    let reply = registration::register(store, &app.keyring, &token, request, now).await;
+    let unknown = matches!(reply, Err(RegistrationError::UnknownToken));
+    let outcome = if unknown { Outcome::Refused } else { Outcome::Accepted };
+    note(&app, from.map(|Extension(from)| from), Way::RegistrationToken, outcome);
+    let reply = reply?;
     tracing::info!(recipient = %reply.recipient, org = reply.org_id, "a worker is registered");
     Ok(JsonReply(StatusCode::OK, reply))
 }

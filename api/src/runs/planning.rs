@@ -149,7 +149,7 @@ impl Planning<'_> {
             url: item.url.clone(),
             labels: item.labels.clone().unwrap_or_default(),
             timeout: item.timeout.unwrap_or(DEFAULT_TIMEOUT),
-            service: self.principal.id.clone(),
+            service: self.principal.service().to_owned(),
             name: Some(item.name.clone()),
             web_console_url: console.clone(),
             principal: Some(item.principal.clone()),

@@ -1,6 +1,7 @@
 //! Uploads over HTTP: the door that foreign hosts know, and the list for people.
 
 use axum::{
+    Extension,
     extract::{
         Multipart, State,
         multipart::{Field, MultipartRejection},
@@ -19,13 +20,14 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::identity::Identity,
+    auth::{caller::Way, identity::Identity},
     http::{
-        extract::{IDENTITY_HEADER, OrgCaller},
+        extract::{IDENTITY_HEADER, OrgCaller, Outcome, note},
         json::JsonReply,
         links,
         problem::Problem,
         query::RawQuery,
+        source::Source,
     },
     storage::StorageError,
 };
@@ -61,11 +63,12 @@ pub struct Received {
 /// or an identity that a trusted gateway vouches for.
 pub async fn receive(
     State(app): State<App>,
+    from: Option<Extension<Source>>,
     uri: Uri,
     headers: HeaderMap,
     parts: Result<Multipart, MultipartRejection>,
 ) -> Result<JsonReply<Received>, Problem> {
-    let sender = sender(&app, &uri, &headers)?;
+    let sender = sender(&app, from.map(|Extension(from)| from), &uri, &headers)?;
     let mut parts = parts.map_err(|error| refused(error.status(), error.body_text()))?;
     for _ in 0..MAX_PARTS {
         let part = parts.next_field().await;
@@ -106,12 +109,19 @@ pub async fn list(
 }
 
 /// Who sends. Any kind of identity will do: hosts have one of their own.
-fn sender(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<Sender, Problem> {
+fn sender(
+    app: &App,
+    from: Option<Source>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Sender, Problem> {
     let query = RawQuery::parse(uri.query().unwrap_or_default());
     let token = query.values("token").next();
     if let Some(token) = token {
-        let bearer = token::check(&app.keyring, token, OffsetDateTime::now_utc())
-            .map_err(|error| unauthorized(error.to_string()))?;
+        let bearer = token::check(&app.keyring, token, OffsetDateTime::now_utc());
+        let outcome = if bearer.is_ok() { Outcome::Accepted } else { Outcome::Refused };
+        note(app, from, Way::UploadToken, outcome);
+        let bearer = bearer.map_err(|error| unauthorized(error.to_string()))?;
         return Ok(Sender { org_id: bearer.org_id, run_id: Some(bearer.run_id) });
     }
     let header = headers.get(IDENTITY_HEADER).ok_or_else(|| {

@@ -208,6 +208,13 @@ impl Feed {
         }
     }
 
+    /// Waits until the database has confirmed keys for the first time.
+    pub async fn heard_of_keys(&self) {
+        let mut heard = self.heard.subscribe();
+        // The sender lives as long as this.
+        let _ = heard.wait_for(|heard| heard.keys_at.is_some()).await;
+    }
+
     /// Looks at once: something may have changed.
     pub fn hint(&self) {
         self.nudge.notify_one();

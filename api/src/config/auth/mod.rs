@@ -60,20 +60,22 @@ const SSO_CLIENT_ID: Spec = Spec {
 };
 const SSO_ORG_CLAIM: Spec = Spec {
     names: &["SSO_ORG_CLAIM"],
-    about: "The claim of a token that names the organisation; dots lead into objects.",
-    allowed: "a name, or several separated by dots",
+    about: "The claim of a token that names the organisation; dots lead into objects, of several \
+            the first that is there counts.",
+    allowed: "names, separated by commas",
     secret: false,
 };
 const SSO_ROLE_MAP: Spec = Spec {
     names: &["SSO_ROLE_MAP"],
-    about: "Which realm role or group of a token gives which role here; the highest counts.",
+    about: "Which realm role or group of a token gives which role here; the highest counts, and \
+            whoever has none is refused. Without it everybody with a token is an operator.",
     allowed: "<theirs>=<reader, operator or admin>, separated by commas",
     secret: false,
 };
 const SSO_READ_ONLY_GROUP: Spec = Spec {
     names: &["SSO_READ_ONLY_GROUP"],
-    about: "A realm role or group whose members may look and nothing else, whatever other roles \
-            they have.",
+    about: "A realm role or group whose members are readers and nothing else, whatever other \
+            roles they have.",
     allowed: "a name",
     secret: false,
 };
@@ -136,10 +138,10 @@ pub struct SsoSettings {
     pub audiences: Vec<String>,
     /// For people who log in on the command line.
     pub client_id: String,
-    /// Names the organisation, a part per level.
-    pub org_claim: Vec<String>,
-    /// Their roles and ours.
-    pub roles: RoleMap,
+    /// Where the organisation stands, the first that is there.
+    pub org_claims: Vec<String>,
+    /// Their roles and ours; `None`: everybody is an operator.
+    pub roles: Option<RoleMap>,
     /// Its members only look.
     pub read_only_group: Option<String>,
 }
@@ -191,19 +193,15 @@ fn read_sso(source: &mut Source) -> Option<SsoSettings> {
     let issuer = address(source, &SSO_ISSUER);
     let public_key = source.text(&SSO_PUBLIC_KEY).map(|pem| pem.replace("\\n", "\n"));
     let refresh = Duration::from_secs(source.within(&SSO_REFRESH, 60, 5..=86_400));
-    let audiences = source.parsed(&SSO_AUDIENCES, "dispatcher-api".to_owned());
-    let audiences = audiences.split(',').map(|name| name.trim().to_owned());
+    let audiences = names(source, &SSO_AUDIENCES, "dispatcher-api");
     let settings = SsoSettings {
-        audiences: audiences.filter(|name| !name.is_empty()).collect(),
+        audiences,
         client_id: source.parsed(&SSO_CLIENT_ID, "dispatchctl".to_owned()),
-        org_claim: path(source.parsed(&SSO_ORG_CLAIM, "org_id".to_owned()).as_str()),
-        roles: source.parsed(&SSO_ROLE_MAP, RoleMap::default()),
+        org_claims: names(source, &SSO_ORG_CLAIM, "organization.id,org_id"),
+        roles: role_map(source),
         read_only_group: source.text(&SSO_READ_ONLY_GROUP),
         server: SsoServer { realm: both(source, url, realm), issuer, public_key, refresh },
     };
-    if settings.audiences.is_empty() {
-        source.reject(&SSO_AUDIENCES, "");
-    }
     let SsoServer { realm, issuer, public_key, .. } = &settings.server;
     let named = realm.is_some() || issuer.is_some();
     if public_key.is_some() && !named {
@@ -247,8 +245,24 @@ fn address(source: &mut Source, spec: &Spec) -> Option<String> {
     Some(text.trim_end_matches('/').to_owned())
 }
 
-fn path(claim: &str) -> Vec<String> {
-    claim.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+/// At least one name.
+fn names(source: &mut Source, spec: &Spec, default: &str) -> Vec<String> {
+    let text = source.parsed(spec, default.to_owned());
+    let names = text.split(',').map(|name| name.trim().to_owned());
+    let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        source.reject(spec, &text);
+    }
+    names
+}
+
+fn role_map(source: &mut Source) -> Option<RoleMap> {
+    let text = source.text(&SSO_ROLE_MAP)?;
+    let map = text.parse().ok();
+    if map.is_none() {
+        source.reject(&SSO_ROLE_MAP, &text);
+    }
+    map
 }
 
 fn read_redis(source: &mut Source) -> Option<SecretString> {
@@ -296,7 +310,7 @@ mod tests {
         let realm = ("https://sso.example.com".to_owned(), "redhat-external".to_owned());
         assert_eq!(sso.server.realm, Some(realm));
         assert_eq!(sso.server.public_key.unwrap().lines().count(), 3);
-        assert_eq!((sso.audiences.len(), sso.org_claim.len()), (2, 2));
+        assert_eq!((sso.audiences.len(), sso.org_claims.len()), (2, 1));
     }
 
     #[test]
@@ -309,6 +323,8 @@ mod tests {
             (&[("SSO_ISSUER", "https://u:p@sso")], "SSO_ISSUER"),
             (&[("SSO_PUBLIC_KEY", "x")], "SSO_PUBLIC_KEY needs"),
             (&[("SSO_ROLE_MAP", "a=root")], "SSO_ROLE_MAP=a=root"),
+            (&[("SSO_AUDIENCES", ",")], "SSO_AUDIENCES=,"),
+            (&[("SSO_ORG_CLAIM", " ")], "SSO_ORG_CLAIM= "),
             (&[("REDIS_URL", "http://hunter2")], "REDIS_URL=***"),
             (&[("AUTH_MAX_STALENESS", "0")], "AUTH_MAX_STALENESS=0"),
             (&[("LAST_AUTH_THRESHOLD", "0")], "LAST_AUTH_THRESHOLD=0"),

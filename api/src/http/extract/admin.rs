@@ -2,10 +2,10 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, request::Parts},
 };
 
-use super::{ORG_HEADER, OrgCaller, caller::IDENTITY_HEADER, service};
+use super::{ORG_HEADER, OrgCaller, ways};
 use crate::{
     app::App,
     auth::principal::{OrgScope, Principal, Role},
@@ -25,12 +25,12 @@ impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let caller = if names_org(&parts.headers) || !by_key(&parts.headers) {
+        let caller = if names_org(&parts.headers) || !ways::says_by_authorization(parts) {
             let OrgCaller { principal, org_id, .. } =
                 OrgCaller::from_request_parts(parts, app).await?;
             Self { principal, org_id: Some(org_id) }
         } else {
-            let principal = service(app, &parts.headers)?;
+            let principal = ways::by_authorization(app, parts).await?.principal;
             let org_id = match &principal.org {
                 OrgScope::All => None,
                 OrgScope::One(own) => Some(own.clone()),
@@ -48,8 +48,4 @@ impl FromRequestParts<App> for Admin {
 
 fn names_org(headers: &HeaderMap) -> bool {
     headers.contains_key(ORG_HEADER)
-}
-
-fn by_key(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::AUTHORIZATION) && !headers.contains_key(IDENTITY_HEADER)
 }

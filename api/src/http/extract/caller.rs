@@ -1,18 +1,15 @@
 //! Who calls a route under the public base path, and for which organisation: a service by its key,
-//! or a person by the identity header of a trusted gateway.
+//! or a person by a token of the SSO server or the identity header of a trusted gateway.
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, request::Parts},
 };
 
-use super::service;
+use super::{require, ways};
 use crate::{
     app::App,
-    auth::{
-        identity::Identity,
-        principal::{OrgScope, Principal, Role},
-    },
+    auth::principal::{OrgScope, Principal, Role},
     http::problem::Problem,
 };
 
@@ -45,17 +42,17 @@ impl FromRequestParts<App> for OrgCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let headers = &parts.headers;
-        // The identity is what existing clients are known by here, whatever else their gateway
-        // passes on; that of a peer which is not trusted has been dropped.
-        let by_key =
-            headers.contains_key(header::AUTHORIZATION) && !headers.contains_key(IDENTITY_HEADER);
-        let (principal, org_id) = if by_key {
-            let principal = service(app, headers)?;
-            let org_id = org_of_service(&principal, headers)?;
+        let (principal, org_id) = if ways::says_by_authorization(parts) {
+            let principal = ways::by_authorization(app, parts).await?.principal;
+            let org_id = org_meant(&principal, &parts.headers)?;
             (principal, org_id)
         } else {
-            identity(headers)?
+            let principal = ways::by_identity(app, parts)?.principal;
+            let org_id = match &principal.org {
+                OrgScope::One(own) => own.clone(),
+                OrgScope::All => String::new(),
+            };
+            (principal, org_id)
         };
         Ok(Self { principal, org_id, services: Vec::new() })
     }
@@ -66,26 +63,12 @@ impl FromRequestParts<App> for OrgOperator {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let caller = OrgCaller::from_request_parts(parts, app).await?;
-        if caller.principal.role < Role::Operator {
-            let message = "this needs the role operator; ask for it, or use another account";
-            return Err(Problem::ours(StatusCode::FORBIDDEN, "role_required", message));
-        }
+        require(&caller.principal, Role::Operator)?;
         Ok(Self(caller))
     }
 }
 
-fn identity(headers: &HeaderMap) -> Result<(Principal, String), Problem> {
-    let header = headers.get(IDENTITY_HEADER).map(|value| value.as_bytes());
-    let identity = Identity::decode(header).map_err(|reason| {
-        Problem::Plain(StatusCode::BAD_REQUEST, format!("Bad Request: {reason}"))
-    })?;
-    let org_id = identity.org_id.clone();
-    let principal = identity.into_principal();
-    let principal = principal.map_err(|text| Problem::Plain(StatusCode::FORBIDDEN, text))?;
-    Ok((principal, org_id))
-}
-
-fn org_of_service(principal: &Principal, headers: &HeaderMap) -> Result<String, Problem> {
+fn org_meant(principal: &Principal, headers: &HeaderMap) -> Result<String, Problem> {
     let named = headers.get(ORG_HEADER).map(|value| value.to_str().unwrap_or_default());
     match (&principal.org, named) {
         (OrgScope::One(own), None) => Ok(own.clone()),
@@ -93,7 +76,7 @@ fn org_of_service(principal: &Principal, headers: &HeaderMap) -> Result<String, 
         (OrgScope::One(own), Some(_)) => Err(Problem::ours(
             StatusCode::FORBIDDEN,
             "org_forbidden",
-            format!("this key acts for organisation {own} only; leave X-Dispatcher-Org out"),
+            format!("you act for organisation {own} only; leave X-Dispatcher-Org out"),
         )),
         (OrgScope::All, Some(named))
             if !named.is_empty() && named.chars().count() <= MAX_ORG_ID =>

@@ -1,5 +1,6 @@
 //! The body and caller of a contract route, in the contract's order: the body is checked first,
-//! the key second, and an empty body only fails after both.
+//! the key second, and an empty body only fails after both. What the contract does not know comes
+//! where the key does: tokens of users, and roles.
 
 use axum::{
     body::Body,
@@ -10,14 +11,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use super::service;
+use super::{require, ways};
 use crate::{
     app::App,
     auth::principal::Principal,
     http::{problem::Problem, schema::bodies::ContractBody},
 };
 
-/// Validated body and authenticated service of a contract route.
+/// Validated body and authenticated caller of a contract route: a service, or a user.
 #[derive(Clone, Debug)]
 pub struct PskJson<T> {
     /// Who calls.
@@ -35,7 +36,8 @@ impl<T: ContractBody> FromRequest<App> for PskJson<T> {
         let (parts, body) = request.into_parts();
         let raw = read(&parts.headers, body, app.settings.http.max_body).await?;
         let checked = validate::<T>(&parts.headers, &raw)?;
-        let service = service(app, &parts.headers)?;
+        let service = ways::by_authorization(app, &parts).await?.principal;
+        require(&service, T::LEAST)?;
         let value = checked.ok_or(Problem::Empty(StatusCode::BAD_REQUEST))?;
         Ok(Self { service, value, raw })
     }

@@ -8,10 +8,13 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 
-use super::authorization;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Outcome, authorization, note, ways::source};
 use crate::{
     app::App,
-    auth::{principal::WorkerPrincipal, worker_key},
+    auth::{caller::Way, principal::WorkerPrincipal, worker_key},
     http::problem::Problem,
     recipients::token,
 };
@@ -29,19 +32,29 @@ impl FromRequestParts<App> for Worker {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let header = authorization(&parts.headers).unwrap_or_default();
         let (recipient, key) = worker_key::presented(header).ok_or_else(missing)?;
-        let at = Instant::now();
-        if let Some(worker) = app.known_workers.recognised(recipient, key, &app.keyring, at) {
-            return Ok(Self(worker));
+        let worker = worker(app, recipient, key).await?;
+        let outcome = if worker.is_some() { Outcome::Accepted } else { Outcome::Refused };
+        note(app, source(parts), Way::WorkerKey, outcome);
+        if worker.is_some() {
+            app.last_auth.note("recipient", &recipient.to_string(), OffsetDateTime::now_utc());
         }
-        let found = app.worker_lookups.find(recipient).await?;
-        let stored = found.as_ref().and_then(|recipient| recipient.key_digest.as_deref());
-        if !worker_key::matches(&app.keyring, key, stored) {
-            return Err(unknown());
-        }
-        let found = found.ok_or_else(unknown)?;
-        app.known_workers.remember(&found, at);
-        Ok(Self(WorkerPrincipal { recipient, org_id: found.org_id }))
+        worker.map(Self).ok_or_else(unknown)
     }
+}
+
+/// The worker that has this key, if it is its recipient's.
+async fn worker(app: &App, recipient: Uuid, key: &str) -> Result<Option<WorkerPrincipal>, Problem> {
+    let at = Instant::now();
+    if let Some(worker) = app.known_workers.recognised(recipient, key, &app.keyring, at) {
+        return Ok(Some(worker));
+    }
+    let found = app.worker_lookups.find(recipient).await?;
+    let stored = found.as_ref().and_then(|recipient| recipient.key_digest.as_deref());
+    let found = found.as_ref().filter(|_| worker_key::matches(&app.keyring, key, stored));
+    Ok(found.map(|found| {
+        app.known_workers.remember(found, at);
+        WorkerPrincipal { recipient, org_id: found.org_id.clone() }
+    }))
 }
 
 /// Somebody who presents a registration token. What it is worth is decided with the registration.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Format, Schema, Violation, text::no_nul};
-use crate::keyring::unhex;
+use crate::{auth::principal::Role, keyring::unhex};
 
 /// The longest name of a host, in bytes: what the databases' indexes take.
 const MAX_HOST_NAME: usize = 1024;
@@ -87,6 +87,9 @@ static RECIPIENTS_STATUS: Schema = Schema::Array { items: &RECIPIENT_WITH_ORG, m
 
 /// A body of a contract route: its schema and what is checked beyond it.
 pub trait ContractBody: DeserializeOwned + Send {
+    /// What whoever sends it must be at least.
+    const LEAST: Role;
+
     /// What the body must look like.
     fn schema() -> &'static Schema;
 
@@ -100,6 +103,8 @@ pub trait ContractBody: DeserializeOwned + Send {
 }
 
 impl ContractBody for Vec<DispatchItem> {
+    const LEAST: Role = Role::Operator;
+
     fn schema() -> &'static Schema {
         &DISPATCH
     }
@@ -115,12 +120,16 @@ impl ContractBody for Vec<DispatchItem> {
 }
 
 impl ContractBody for Vec<CancelItem> {
+    const LEAST: Role = Role::Operator;
+
     fn schema() -> &'static Schema {
         &CANCEL
     }
 }
 
 impl ContractBody for Vec<RecipientWithOrg> {
+    const LEAST: Role = Role::Reader;
+
     fn schema() -> &'static Schema {
         &RECIPIENTS_STATUS
     }
