@@ -29,6 +29,8 @@ pub const ORG: &str = "org-1";
 pub const KEY: &str = "testkey";
 /// The key of the service `admin`, an admin of every organisation.
 pub const ADMIN_KEY: &str = "adminkey";
+/// The key of the service `org-admin`, an admin of [`ORG`] alone.
+pub const ORG_ADMIN_KEY: &str = "orgadminkey";
 
 /// A running service. Ends when dropped.
 pub struct InProcess {
@@ -168,9 +170,19 @@ impl InProcess {
 
     /// A request with the key of the service `admin`, for no organisation in particular.
     pub fn admin(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.as_key(ADMIN_KEY, method, path)
+    }
+
+    /// A request with this key, for no organisation in particular.
+    pub fn as_key(
+        &self,
+        key: &str,
+        method: reqwest::Method,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
         reqwest::Client::new()
             .request(method, format!("{}{path}", self.url))
-            .header("authorization", format!("PSK {ADMIN_KEY}"))
+            .header("authorization", format!("PSK {key}"))
     }
 
     /// A request with the key of the service `test`, for the usual organisation.
@@ -212,6 +224,14 @@ pub fn new_run(recipient: Uuid) -> NewRun {
     }
 }
 
+fn admin((service, key, org_id): (&str, &str, Option<&str>)) -> ServiceKey {
+    ServiceKey {
+        service: service.to_owned(),
+        key: key.to_owned().into(),
+        org_id: org_id.map(str::to_owned),
+    }
+}
+
 fn wire(
     directory: &Path,
     listen: std::net::SocketAddr,
@@ -228,11 +248,9 @@ fn wire(
     App::new(Parts {
         objects: Objects::directory(&settings.storage.directory)?,
         secret_keys: secret_keys.to_owned().into(),
-        more_services: vec![ServiceKey {
-            service: "admin".to_owned(),
-            key: ADMIN_KEY.to_owned().into(),
-            org_id: None,
-        }],
+        more_services: [("admin", ADMIN_KEY, None), ("org-admin", ORG_ADMIN_KEY, Some(ORG))]
+            .map(admin)
+            .to_vec(),
         settings,
         stores,
     })

@@ -176,3 +176,21 @@ pub struct Confirmed {
     /// That have the version, or a later one, in force.
     pub in_force: u64,
 }
+
+/// Where people log in.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct LoginProviders {
+    /// One, or none.
+    pub data: Vec<LoginProvider>,
+}
+
+/// An OpenID Connect server whose tokens are accepted.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct LoginProvider {
+    /// What its issuer can be; the first whose discovery document calls itself so is it.
+    pub issuers: Vec<String>,
+    /// The public client for people on the command line.
+    pub client_id: String,
+    /// What a token is asked for.
+    pub scopes: Vec<String>,
+}

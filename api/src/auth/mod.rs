@@ -12,6 +12,7 @@ pub mod identity;
 pub mod known_workers;
 pub mod lookups;
 pub mod principal;
+pub mod providers;
 pub mod psk;
 pub mod recent;
 pub mod routes;

@@ -10,6 +10,7 @@ mod config;
 mod data_dir;
 mod events;
 mod healthcheck;
+mod keys;
 mod loops;
 mod migrate;
 pub mod opening;
@@ -46,6 +47,9 @@ enum Command {
     Events(events::Command),
     /// Asks an instance whether it is ready; the exit status tells.
     Healthcheck(healthcheck::Arguments),
+    /// Makes, lists, replaces and revokes keys of services, directly on the database.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Shows the settings in force and where they come from.
     Config(config::Arguments),
 }
@@ -68,6 +72,7 @@ impl Cli {
             Command::Purge(arguments) => blocking(purge::run(arguments)),
             Command::Events(command) => blocking(events::run(command)),
             Command::Healthcheck(arguments) => blocking(healthcheck::run(arguments)),
+            Command::Keys(command) => blocking(keys::run(command)),
             Command::Config(arguments) => config::run(&arguments),
         }
     }

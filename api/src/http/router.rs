@@ -80,6 +80,7 @@ fn admins() -> Router<App> {
         .route(&under("keys"), get(keys::routes::list).post(keys::routes::create))
         .route(&under("keys/{id}"), delete(keys::routes::revoke))
         .route(&under("keys/{id}/rotate"), post(keys::routes::rotate))
+        .route(&under("auth/confirmations"), get(keys::routes::confirmations))
         .route(&under("audit"), get(audit::routes::list))
         .route(&under("identity"), get(auth::routes::identity))
         .route("/api/v1/identity", get(auth::routes::identity))
@@ -108,9 +109,10 @@ fn files(max_upload: u64) -> Router<App> {
         .route(&under("playbook-content/{org}/{sha256}"), get(playbooks::routes::content))
 }
 
-/// Routes of load balancers and supervisors.
+/// Routes of load balancers and supervisors, and of people who are about to log in.
 fn probes() -> Router<App> {
     Router::new()
+        .route(&under("identity/providers"), get(auth::providers::list))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/api/v1", get(health::root))

@@ -12,6 +12,7 @@ use crate::{
     store::{KeyStore, StoreError},
 };
 
+pub mod confirm;
 pub mod create;
 pub mod format;
 pub mod list;

@@ -7,13 +7,13 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
 };
 use dispatcher_wire::{
-    admin::{KeyView, MadeKey, NewKey, RevokedKey, Rotation},
+    admin::{Confirmations, KeyView, MadeKey, NewKey, RevokedKey, Rotation},
     view::Page,
 };
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 
-use super::{KeyError, Keys, create::Asking, model::KeyQuery};
+use super::{KeyError, Keys, confirm, create::Asking, model::KeyQuery};
 use crate::{
     app::App,
     audit::model::Actor,
@@ -80,6 +80,23 @@ pub async fn list(
     let found = keys(&app).list(&wanted).await?;
     let page = links::page(uri.path(), &query, params, found.rows, found.total);
     Ok(JsonReply(StatusCode::OK, page))
+}
+
+/// `GET …/auth/confirmations?version=`: how many processes have that version of the auth state, or a
+/// later one, in force.
+pub async fn confirmations(
+    State(app): State<App>,
+    _: Admin,
+    uri: Uri,
+) -> Result<JsonReply<Confirmations>, Problem> {
+    let query = RawQuery::parse(uri.query().unwrap_or_default());
+    let mut given = query.values("version");
+    let version = given.next().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        let message = "version is missing or no number; it is the auth_version of an answer";
+        Problem::ours(StatusCode::BAD_REQUEST, "invalid_version", message)
+    })?;
+    let found = confirm::of(app.stores.instances.as_ref(), version).await?;
+    Ok(JsonReply(StatusCode::OK, found))
 }
 
 fn only_live(query: &RawQuery) -> Result<bool, Problem> {

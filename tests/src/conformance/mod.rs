@@ -26,6 +26,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod inbox;
 pub mod instances;
+pub mod keys;
 pub mod labels;
 pub mod last_auth;
 pub mod leases;

@@ -12,6 +12,7 @@
     reason = "the conformance cases are written once and loaded once per database"
 )]
 
+mod audit;
 mod conformance_complete;
 mod conformance_postgres;
 mod conformance_sqlite;
@@ -24,6 +25,7 @@ mod hostile_output;
 mod http_callers;
 mod http_contract;
 mod http_process;
+mod keys;
 mod layering;
 mod outcomes;
 mod playbooks;
