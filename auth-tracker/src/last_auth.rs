@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    measures,
     ports::{LastAuth, LastAuthSink, PortError},
     redis::AuthRedis,
 };
@@ -119,6 +120,7 @@ impl LastAuthCollector {
 
     /// Hands on until the process ends, and once more then.
     pub async fn run(&self, ways: Ways, shutdown: CancellationToken) {
+        measures::describe_collector();
         let mut handed_on = Instant::now();
         while shutdown.run_until_cancelled(tokio::time::sleep(FLUSH_EVERY)).await.is_some() {
             self.hand_on(&ways, &mut handed_on).await;

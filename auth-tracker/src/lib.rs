@@ -12,6 +12,7 @@ pub mod drain;
 pub mod feed;
 pub mod last_auth;
 pub mod layout;
+mod measures;
 pub mod ports;
 pub mod reconcile;
 pub mod redis;

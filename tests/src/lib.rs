@@ -24,4 +24,5 @@ pub mod redis;
 pub mod rows;
 pub mod s3;
 pub mod service;
+pub mod tracker;
 pub mod worker;

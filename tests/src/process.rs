@@ -56,7 +56,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // What is not in a binary does not make it old.
     let of_all = ["worker/src", "wire/src"].into_iter();
-    for sources in of_all.chain((name == "dispatcher-api").then_some("api/src")) {
+    for sources in of_all.chain(own_sources(name)) {
         ensure!(
             changed(&workspace.join(sources))? <= built,
             "{} is older than {sources}: run `cargo build --workspace`",
@@ -64,6 +64,15 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         );
     }
     Ok(path)
+}
+
+/// What only some binaries are made of.
+fn own_sources(name: &str) -> Vec<&'static str> {
+    match name {
+        "dispatcher-api" => vec!["api/src", "auth-tracker/src"],
+        "auth-tracker" => vec!["api/src", "auth-tracker/src", "auth-tracker/sidecar/src"],
+        _ => Vec::new(),
+    }
 }
 
 /// When the newest file below a folder changed.

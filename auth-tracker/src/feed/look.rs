@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::{Board, Feed, Heard, Held, LOOK_EVERY, MOST_AGE, Way};
 use crate::{
+    measures,
     ports::PortError,
     reconcile::{Duplicate, Fetched, Said, reconcile, with_settings},
     snapshot::{Snapshot, SnapshotError},
@@ -108,6 +109,7 @@ fn with_newer_sso(shared: AuthState, own: &AuthState) -> AuthState {
 impl Feed {
     /// Keeps the state current until it is dropped.
     pub async fn run(&self) {
+        measures::describe_feed();
         let fetching = async {
             match &self.sso {
                 Some(fetcher) => fetcher.run().await,
@@ -133,7 +135,12 @@ impl Feed {
                 }
             }
         };
-        tokio::join!(fetching, looking);
+        let hearing = async {
+            if let Some(board) = &self.board {
+                board.hear(&self.nudge).await;
+            }
+        };
+        tokio::join!(fetching, looking, hearing);
     }
 
     pub(super) fn memory(&self) -> Memory {

@@ -52,6 +52,9 @@ pub trait Board: Send + Sync {
 
     /// Asks the tracker to look at the database now.
     async fn want_look(&self) -> Result<(), PortError>;
+
+    /// Passes hints that there is a new snapshot on, until it is dropped. A hint may get lost.
+    async fn hear(&self, hints: &Notify);
 }
 
 /// What a feed is made of.
@@ -215,11 +218,6 @@ impl Feed {
         let _ = heard.wait_for(|heard| heard.keys_at.is_some()).await;
     }
 
-    /// Looks at once: something may have changed.
-    pub fn hint(&self) {
-        self.nudge.notify_one();
-    }
-
     /// Looks at once, and asks the tracker to look: a key was changed here.
     pub async fn keys_changed(&self) {
         if let Some(board) = &self.board
@@ -227,7 +225,7 @@ impl Feed {
         {
             tracing::debug!(%error, "the tracker could not be told of a changed key");
         }
-        self.hint();
+        self.nudge.notify_one();
     }
 
     /// The state after the SSO server's keys have been fetched anew, for whoever met a token with

@@ -69,6 +69,7 @@ impl Board for Stub {
     async fn want_look(&self) -> Result<(), PortError> {
         self.board(|_| ())
     }
+    async fn hear(&self, _: &Notify) {}
 }
 
 #[async_trait]

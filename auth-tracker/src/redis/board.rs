@@ -94,14 +94,14 @@ impl AuthRedis {
     /// Passes hints on a channel on, until it is dropped. A hint may get lost.
     pub async fn listen(&self, channel: &str, hints: &Notify) {
         loop {
-            if let Err(error) = self.hear(channel, hints).await {
+            if let Err(error) = self.hear_from(channel, hints).await {
                 tracing::debug!(%error, channel, "hints are not heard");
             }
             tokio::time::sleep(LISTEN_PAUSE).await;
         }
     }
 
-    async fn hear(&self, channel: &str, hints: &Notify) -> Result<(), PortError> {
+    async fn hear_from(&self, channel: &str, hints: &Notify) -> Result<(), PortError> {
         let late = |_| PortError("it did not answer in time".to_owned());
         let failed = |error: redis::RedisError| PortError(super::plain(&error));
         let subscribing = async {
@@ -157,5 +157,9 @@ impl Board for AuthRedis {
         let mut command = redis::cmd("PUBLISH");
         command.arg(WANTED).arg("");
         self.ask::<u64>(&command).await.map(drop)
+    }
+
+    async fn hear(&self, hints: &Notify) {
+        self.listen(CHANGED, hints).await;
     }
 }

@@ -7,6 +7,7 @@
 
 mod desk;
 mod round;
+mod term;
 
 use std::{
     collections::BTreeMap,
@@ -21,13 +22,14 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::desk::Desk;
+use self::{desk::Desk, term::Term};
 use crate::{
     clock::Clock,
     drain::Drain,
     last_auth::Rule,
     layout::WANTED,
-    ports::{KeySource, LastAuthSink, Lease, Leases, PortError, Seal},
+    measures,
+    ports::{KeySource, LastAuthSink, Leases, Seal},
     reconcile::{Fetched, Said, reconcile},
     redis::AuthRedis,
     sources::{psk::PskSource, sso::Fetcher},
@@ -38,10 +40,6 @@ use crate::{
 pub const LEASE: &str = "auth-tracker";
 /// How long the lease lasts: with a look every half second, a stand-by has it within six seconds.
 pub const LEASE_TTL: Duration = Duration::from_secs(5);
-/// Between two renewals of the lease.
-const RENEW_EVERY: Duration = Duration::from_secs(2);
-/// The most that a renewal may take.
-const RENEW_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks at the database and at Redis.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two looks, however many hints there are.
@@ -131,23 +129,6 @@ impl std::fmt::Debug for Tracker {
     }
 }
 
-/// A lease, and how long it is certainly held.
-#[derive(Debug)]
-struct Term {
-    epoch: i64,
-    until: Mutex<Instant>,
-}
-
-impl Term {
-    fn is_valid(&self) -> bool {
-        Instant::now() < *self.until.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn renewed(&self, until: Instant) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
-    }
-}
-
 impl Tracker {
     /// A tracker of these parts, which does nothing yet.
     #[must_use]
@@ -185,6 +166,7 @@ impl Tracker {
     /// Works until the process ends: then times are written down once more, and the lease is given
     /// back. `turned` is called by the loop itself, at least every few seconds.
     pub async fn run(&self, shutdown: &CancellationToken, turned: &(dyn Fn(&Status) + Sync)) {
+        measures::describe_tracker();
         let listening = self.redis.listen(WANTED, &self.hints);
         let fetching = async {
             match &self.sso {
@@ -318,59 +300,6 @@ impl Tracker {
             tracing::debug!(times, "times of last authentication are written down");
         }
         drained.is_ok()
-    }
-
-    /// Renews the lease; returns when it is lost.
-    async fn keep_lease(&self, term: &Term) {
-        loop {
-            tokio::time::sleep(RENEW_EVERY).await;
-            if !self.renew(term).await {
-                return;
-            }
-        }
-    }
-
-    /// `false`: it is lost for certain, or has run out.
-    async fn renew(&self, term: &Term) -> bool {
-        let (until, held) = self.hold().await;
-        match held {
-            Ok(Some(lease)) if lease.epoch == term.epoch => term.renewed(until),
-            Ok(other) => {
-                tracing::warn!(epoch = term.epoch, ?other, "the lease was lost");
-                return false;
-            }
-            Err(_) if term.is_valid() => {}
-            Err(_) => {
-                tracing::warn!(epoch = term.epoch, "the lease ran out before it could be renewed");
-                return false;
-            }
-        }
-        true
-    }
-
-    async fn take_lease(&self) -> Option<Term> {
-        let (until, held) = self.hold().await;
-        let lease = held.ok().flatten()?;
-        Some(Term { epoch: lease.epoch, until: Mutex::new(until) })
-    }
-
-    /// Takes or renews the lease; until when it is certainly held then.
-    async fn hold(&self) -> (Instant, Result<Option<Lease>, PortError>) {
-        let until = Instant::now() + LEASE_TTL;
-        let holding = self.leases.hold(LEASE, self.holder, &self.name, LEASE_TTL);
-        let late = |_| Err(PortError("the database did not answer in time".to_owned()));
-        let held = tokio::time::timeout(RENEW_TIMEOUT, holding).await.unwrap_or_else(late);
-        self.problem("lease", held.as_ref().err().map(ToString::to_string));
-        (until, held)
-    }
-
-    async fn release(&self) {
-        let releasing = self.leases.release(LEASE, self.holder);
-        match tokio::time::timeout(RENEW_TIMEOUT, releasing).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the lease was not given back; it runs out"),
-            Err(_) => tracing::debug!("the lease was not given back in time; it runs out"),
-        }
     }
 
     fn becomes(&self, role: Role) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use tokio::time::Instant;
 
-use super::{Term, Tracker, desk::Desk};
+use super::{Tracker, desk::Desk, term::Term};
 use crate::{
     feed::Board as _,
     reconcile::{Fetched, Said, reconcile},

@@ -177,7 +177,15 @@ fn the_wire_is_only_data() {
 #[test]
 fn files_have_headers_sizes_and_names_as_agreed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for part in ["api/src", "wire/src", "worker/src", "ctl/src", "tests/src"] {
+    for part in [
+        "api/src",
+        "auth-tracker/src",
+        "auth-tracker/sidecar/src",
+        "wire/src",
+        "worker/src",
+        "ctl/src",
+        "tests/src",
+    ] {
         for (name, path) in sources(&root.join(part)) {
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(text.starts_with("//!"), "{part}/{name} does not say what it owns");

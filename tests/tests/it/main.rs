@@ -43,6 +43,8 @@ mod runs_logs;
 mod serve_postgres;
 mod services;
 mod sqlite_store;
+mod tracker_state;
+mod tracker_times;
 mod uploads;
 mod uploads_order;
 mod wakeups;
