@@ -11,6 +11,7 @@ use dispatcher_wire::RunStatus;
 use crate::{
     inputs,
     output::{self, ColorChoice, Format},
+    registry::RecipientsArgs,
     trouble::{Result, status},
 };
 
@@ -80,8 +81,9 @@ pub(crate) enum Command {
     Runs(RunsCommand),
     /// Print what a run printed
     Logs(LogsArgs),
-    /// List the recipients: hosts and controllers that take runs
-    Recipients,
+    /// List the recipients (hosts and controllers that take runs), label and remove them, make
+    /// tokens with which new ones register
+    Recipients(RecipientsArgs),
     /// List the uploads that were received from hosts
     Uploads,
     /// List stored playbooks, store one, look at one

@@ -1,6 +1,6 @@
-//! Lists: pages fetched one after the other, recipients and uploads as tables or data.
+//! Lists: pages fetched one after the other, uploads as a table or data.
 
-use dispatcher_wire::view::{RecipientView, UploadView};
+use dispatcher_wire::view::UploadView;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -9,7 +9,7 @@ use crate::{
     cli::At,
     client::Client,
     output::{self, Columns, Format, cell, note},
-    recipients, text,
+    text,
     trouble::{Result, Trouble, status},
 };
 
@@ -89,40 +89,6 @@ pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
     serde_json::from_value(value).map_err(|error| {
         Trouble::connection(format!("the dispatcher's answer is unexpected: {error}"))
     })
-}
-
-/// `dispatchctl recipients`.
-pub(crate) async fn recipients(at: &At) -> Result<u8> {
-    let client = Client::new(at)?;
-    if at.output == Format::Table {
-        let known = recipients::all(&client).await?;
-        return recipients_table(at, &known);
-    }
-    let items: Vec<Value> = every(&client, &["recipients"], &[]).await?;
-    output::data(at.output, &items)?;
-    Ok(status::SUCCESS)
-}
-
-fn recipients_table(at: &At, known: &[RecipientView]) -> Result<u8> {
-    if known.is_empty() {
-        note("no recipients are registered");
-        return Ok(status::SUCCESS);
-    }
-    let now = OffsetDateTime::now_utc();
-    let mut table = Columns::new(at, &["RECIPIENT", "NAME", "CONNECTED", "SEEN", "ACTIVE RUNS"]);
-    for recipient in known {
-        let connected = cell(if recipient.connected { "yes" } else { "no" });
-        let seen = recipient.last_seen.as_deref().map_or("never".to_owned(), |t| text::age(t, now));
-        table.row(vec![
-            cell(recipient.id.to_string()),
-            cell(&recipient.name),
-            connected.fg(if recipient.connected { output::GOOD } else { output::BAD }),
-            cell(seen),
-            cell(recipient.active_runs.to_string()),
-        ]);
-    }
-    table.print()?;
-    Ok(status::SUCCESS)
 }
 
 /// `dispatchctl uploads`.

@@ -17,6 +17,7 @@ mod logs;
 mod output;
 mod playbooks;
 mod recipients;
+mod registry;
 mod run;
 mod runs;
 mod secret;
@@ -51,7 +52,7 @@ async fn obey(cli: Cli) -> Result<u8> {
         Command::Run(args) => run::run(at, args).await,
         Command::Runs(command) => runs::runs(at, command).await,
         Command::Logs(args) => logs::logs(at, args).await,
-        Command::Recipients => listings::recipients(at).await,
+        Command::Recipients(args) => registry::recipients(at, args).await,
         Command::Uploads => listings::uploads(at).await,
         Command::Playbooks(command) => playbooks::playbooks(at, command).await,
         Command::Context(command) => context::context(at, command),

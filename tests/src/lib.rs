@@ -2,6 +2,7 @@
 //! child process.
 
 pub mod agent;
+pub mod agent_home;
 pub mod authority;
 pub mod cluster;
 pub mod conformance;

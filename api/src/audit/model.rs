@@ -20,6 +20,14 @@ pub enum Action {
     RunCancel,
     /// A playbook's name was pointed at new content.
     PlaybookPut,
+    /// A one-time token for the registration of a worker was made.
+    RecipientToken,
+    /// A worker registered, or registered again.
+    RecipientRegister,
+    /// The labels of a recipient were replaced.
+    RecipientLabel,
+    /// A recipient was removed.
+    RecipientRemove,
     /// A key of a service was made.
     KeyCreate,
     /// A key of a service got a successor, and an end.
@@ -36,6 +44,10 @@ impl Action {
             Self::RunDispatch => "run.dispatch",
             Self::RunCancel => "run.cancel",
             Self::PlaybookPut => "playbook.put",
+            Self::RecipientToken => "recipient.token",
+            Self::RecipientRegister => "recipient.register",
+            Self::RecipientLabel => "recipient.label",
+            Self::RecipientRemove => "recipient.remove",
             Self::KeyCreate => "key.create",
             Self::KeyRotate => "key.rotate",
             Self::KeyRevoke => "key.revoke",
@@ -66,6 +78,13 @@ impl Actor {
             role: principal.role.as_str(),
             request_id: (!request_id.is_empty()).then_some(request_id),
         }
+    }
+
+    /// A worker, in a request.
+    #[must_use]
+    pub fn worker(recipient: Uuid, request_id: String) -> Self {
+        let request_id = (!request_id.is_empty()).then_some(request_id);
+        Self { kind: "worker", id: recipient.to_string(), role: "worker", request_id }
     }
 
     /// Somebody with a shell on the service's own host, who may do everything there is.
@@ -154,6 +173,12 @@ impl AuditEntry {
     #[must_use]
     pub fn with(self, detail: Value) -> Self {
         Self { detail: Some(detail), ..self }
+    }
+
+    /// The same of a thing of this organisation.
+    #[must_use]
+    pub fn of_org(self, org_id: &str) -> Self {
+        Self { org_id: Some(org_id.to_owned()), ..self }
     }
 }
 

@@ -3,6 +3,7 @@
 use dispatcher_wire::registration::{
     MAX_NAME_LENGTH, MAX_TOKEN_SECONDS, RegisterReply, RegisterRequest, TokenReply, TokenRequest,
 };
+use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -13,6 +14,7 @@ use super::{
     token,
 };
 use crate::{
+    audit::model::{Action, Actor},
     auth::{
         principal::{Principal, Role},
         worker_key,
@@ -103,6 +105,7 @@ pub async fn make_token(
     store: &dyn RegistrationStore,
     keyring: &Keyring,
     (caller, org_id): (&Principal, &str),
+    by: &Actor,
     request: TokenRequest,
     now: OffsetDateTime,
 ) -> Result<TokenReply, RegistrationError> {
@@ -129,7 +132,11 @@ pub async fn make_token(
         created_at: now,
         expires_at,
     };
-    match (store.make_token(&new).await?, recipient) {
+    let target = recipient.map_or_else(|| "any".to_owned(), |id| id.to_string());
+    let detail =
+        json!({ "name": new.name, "labels": new.labels, "expires_at": timestamp(expires_at) });
+    let audit = by.did(Action::RecipientToken, target, Some(org_id), now).with(detail);
+    match (store.make_token(&new, Some(&audit)).await?, recipient) {
         (TokenOutcome::Registered, Some(id)) => Err(RegistrationError::AdminNeeded(id)),
         (TokenOutcome::OtherOrg, Some(id)) => Err(RegistrationError::NotFree(id)),
         (TokenOutcome::Made, _) => {
@@ -151,6 +158,7 @@ pub async fn register(
     keyring: &Keyring,
     token: &str,
     request: RegisterRequest,
+    request_id: String,
     now: OffsetDateTime,
 ) -> Result<RegisterReply, RegistrationError> {
     let RegisterRequest { recipient, name, key, facts } = request;
@@ -171,7 +179,9 @@ pub async fn register(
         facts,
         at: now,
     };
-    match store.register_worker(&wanted).await? {
+    let by = Actor::worker(recipient, request_id);
+    let audit = by.did(Action::RecipientRegister, recipient.to_string(), None, now);
+    match store.register_worker(&wanted, Some(&audit)).await? {
         RegisterOutcome::Registered { org_id, name } => {
             Ok(RegisterReply { recipient, org_id, name })
         }

@@ -13,6 +13,7 @@ use dispatcher_wire::{
     registration::{Facts, RegisterReply, RegisterRequest, TokenReply, TokenRequest},
     view::{Page, RecipientDetailView, RecipientView},
 };
+use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     app::App,
+    audit::model::{Action, Actor, AuditEntry},
     auth::{caller::Way, principal::Role},
     http::{
         extract::{
@@ -30,7 +32,7 @@ use crate::{
         },
         json::JsonReply,
         links,
-        problem::Problem,
+        problem::{Problem, request_id},
         query::RawQuery,
         source::Source,
     },
@@ -98,7 +100,8 @@ pub async fn remove(
         return Err(Problem::ours(StatusCode::FORBIDDEN, "role_required", message));
     }
     let (id, now) = (recipient(&id)?, OffsetDateTime::now_utc().truncate_to_microsecond());
-    let removed = app.stores.registrations.remove(&caller.org_id, id, now).await?;
+    let audit = did(&caller, Action::RecipientRemove, id, now);
+    let removed = app.stores.registrations.remove(&caller.org_id, id, now, Some(&audit)).await?;
     if removed { Ok(StatusCode::NO_CONTENT) } else { Err(unknown(&id.to_string())) }
 }
 
@@ -111,7 +114,9 @@ pub async fn set_labels(
 ) -> Result<JsonReply<RecipientDetailView>, Problem> {
     labels::check(&wanted).map_err(RegistrationError::from)?;
     let (store, recipient) = (&app.stores.registrations, recipient(&id)?);
-    let found = if store.set_labels(&caller.org_id, recipient, &wanted).await? {
+    let now = OffsetDateTime::now_utc().truncate_to_microsecond();
+    let audit = did(&caller, Action::RecipientLabel, recipient, now).with(json!(wanted));
+    let found = if store.set_labels(&caller.org_id, recipient, &wanted, Some(&audit)).await? {
         store.get(&caller.org_id, recipient).await?
     } else {
         None
@@ -129,7 +134,8 @@ pub async fn make_token(
     let store = app.stores.registrations.as_ref();
     let now = OffsetDateTime::now_utc().truncate_to_microsecond();
     let by = (&caller.principal, caller.org_id.as_str());
-    let made = registration::make_token(store, &app.keyring, by, request, now).await?;
+    let actor = Actor::of(&caller.principal, request_id());
+    let made = registration::make_token(store, &app.keyring, by, &actor, request, now).await?;
     Ok(JsonReply(StatusCode::CREATED, made))
 }
 
@@ -142,7 +148,8 @@ pub async fn register(
 ) -> Result<JsonReply<RegisterReply>, Problem> {
     let store = app.stores.registrations.as_ref();
     let now = OffsetDateTime::now_utc().truncate_to_microsecond();
-    let reply = registration::register(store, &app.keyring, &token, request, now).await;
+    let (keyring, id) = (&app.keyring, request_id());
+    let reply = registration::register(store, keyring, &token, request, id, now).await;
     let unknown = matches!(reply, Err(RegistrationError::UnknownToken));
     let outcome = if unknown { Outcome::Refused } else { Outcome::Accepted };
     note(&app, from.map(|Extension(from)| from), Way::RegistrationToken, outcome);
@@ -161,6 +168,11 @@ pub async fn set_facts(
     let now = OffsetDateTime::now_utc().truncate_to_microsecond();
     app.stores.registrations.set_facts(worker.recipient, &said, now).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn did(caller: &OrgCaller, action: Action, id: Uuid, now: OffsetDateTime) -> AuditEntry {
+    let actor = Actor::of(&caller.principal, request_id());
+    actor.did(action, id.to_string(), Some(&caller.org_id), now)
 }
 
 fn recipient(id: &str) -> Result<Uuid, Problem> {

@@ -132,6 +132,21 @@ impl Client {
         self.send_json(call).await
     }
 
+    /// Creates something below the base path. It is not sent twice.
+    pub(crate) async fn create<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let path: Vec<&str> = BASE.iter().chain(path).copied().collect();
+        self.post(&path, None, body).await
+    }
+
+    /// Deletes something below the base path.
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<()> {
+        self.send(&Call::new(Method::DELETE, self.public_url(path, &[])?)).await.map(drop)
+    }
+
     /// Opens a stream below the base path; only its beginning has a time limit.
     pub(crate) async fn open(
         &self,

@@ -300,3 +300,28 @@ pub async fn bells_of_many(subject: &Subject) {
     assert_eq!(bells(2).await, expected, "busy with one of two");
     assert_eq!(subject.stores.work.doorbells(&[], at).await.unwrap(), BTreeMap::new());
 }
+
+/// As many at a time as the request allows, oldest first; a smaller number later takes nothing.
+pub async fn as_many_as_the_worker_may_hold(subject: &Subject) {
+    let (org, at, recipient) = (org(), now(), Uuid::new_v4());
+    let mut runs: Vec<_> = (0..4).map(|_| run(&org)).collect();
+    for (run, age) in runs.iter_mut().zip([4, 3, 2, 1]) {
+        (run.recipient, run.created_at) = (recipient, at - Duration::seconds(age));
+    }
+    create(&subject.stores, &runs).await;
+    let claim = async |at_a_time| {
+        let request = ClaimRequest { at_a_time, ..request(recipient, at) };
+        let claimed = subject.stores.work.claim(&request).await.unwrap();
+        claimed.map(|work| Hold { run_id: work.run_id, claim: work.claim, recipient })
+    };
+    let first = claim(1).await.unwrap();
+    assert_eq!(claim(1).await, None);
+    let second = claim(3).await.unwrap();
+    append(&subject.stores, second, &batch(0, &[""], at)).await;
+    let third = claim(3).await.unwrap();
+    assert_eq!([first.run_id, second.run_id, third.run_id], [0, 1, 2].map(|n| runs[n].id));
+    assert_eq!(claim(3).await, None, "claimed and started work count alike");
+    assert_eq!(claim(2).await, None);
+    finished(&subject.stores, second, 1, stats(&[]), at).await;
+    assert_eq!(claim(3).await.unwrap().run_id, runs[3].id);
+}

@@ -34,6 +34,7 @@ pub mod logs;
 pub mod model;
 pub mod playbooks;
 pub mod recipients;
+pub mod registrations;
 pub mod runs;
 pub mod sending;
 pub mod upkeep;

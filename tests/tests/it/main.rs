@@ -12,6 +12,9 @@
     reason = "the conformance cases are written once and loaded once per database"
 )]
 
+mod agent_registration;
+mod agent_runs;
+mod agent_versions;
 mod audit;
 mod conformance_complete;
 mod conformance_postgres;

@@ -11,13 +11,14 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
-    PostgresStore,
+    PostgresStore, audit as log,
     connection::{Param, Points, committed, one, run as execute},
     fault::Fault,
     recipients::{SUMMARY, summary},
     rows::{held, holdable},
 };
 use crate::{
+    audit::model::AuditEntry,
     recipients::{
         model::{NewToken, RecipientDetail, RegisterOutcome, Registration, TokenOutcome},
         token::{self, Existing, StoredToken, Verdict},
@@ -27,22 +28,33 @@ use crate::{
 
 #[async_trait]
 impl RegistrationStore for PostgresStore {
-    async fn make_token(&self, token: &NewToken) -> StoreResult<TokenOutcome> {
+    async fn make_token(
+        &self,
+        token: &NewToken,
+        audit: Option<&AuditEntry>,
+    ) -> StoreResult<TokenOutcome> {
         self.retrying(|| async {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
             let outcome = make(&transaction, token).await?;
+            if outcome == TokenOutcome::Made {
+                log::write(&transaction, audit).await?;
+            }
             let points = Points("store.token.commit", "store.token.committed");
             committed(transaction, points, outcome).await
         })
         .await
     }
 
-    async fn register_worker(&self, wanted: &Registration) -> StoreResult<RegisterOutcome> {
+    async fn register_worker(
+        &self,
+        wanted: &Registration,
+        audit: Option<&AuditEntry>,
+    ) -> StoreResult<RegisterOutcome> {
         self.retrying(|| async {
             let mut client = self.client().await?;
             let transaction = client.transaction().await?;
-            let outcome = register(&transaction, wanted).await?;
+            let outcome = register(&transaction, wanted, audit).await?;
             let points = Points("store.register_worker.commit", "store.register_worker.committed");
             committed(transaction, points, outcome).await
         })
@@ -59,13 +71,18 @@ impl RegistrationStore for PostgresStore {
         .await
     }
 
-    async fn remove(&self, org_id: &str, recipient: Uuid, at: OffsetDateTime) -> StoreResult<bool> {
+    async fn remove(
+        &self,
+        org_id: &str,
+        recipient: Uuid,
+        at: OffsetDateTime,
+        audit: Option<&AuditEntry>,
+    ) -> StoreResult<bool> {
         const REMOVE: &str = "
             UPDATE recipients SET removed_at = $3, key_digest = NULL, last_seen = NULL
             WHERE id = $1 AND org_id = $2 AND removed_at IS NULL";
         self.retrying(|| async {
-            let client = self.client().await?;
-            Ok(execute(&client, REMOVE, &[&recipient, &held(org_id), &at]).await? == 1)
+            self.change_one(REMOVE, &[&recipient, &held(org_id), &at], audit).await
         })
         .await
     }
@@ -75,14 +92,14 @@ impl RegistrationStore for PostgresStore {
         org_id: &str,
         recipient: Uuid,
         labels: &BTreeMap<String, String>,
+        audit: Option<&AuditEntry>,
     ) -> StoreResult<bool> {
         const SET: &str = "
             UPDATE recipients SET labels = $3
             WHERE id = $1 AND org_id = $2 AND removed_at IS NULL";
         let labels = document(labels);
         self.retrying(|| async {
-            let client = self.client().await?;
-            Ok(execute(&client, SET, &[&recipient, &held(org_id), &labels]).await? == 1)
+            self.change_one(SET, &[&recipient, &held(org_id), &labels], audit).await
         })
         .await
     }
@@ -102,6 +119,25 @@ impl RegistrationStore for PostgresStore {
         })
         .await?;
         Ok(())
+    }
+}
+
+impl PostgresStore {
+    /// Changes one row, if it is there, and logs it.
+    async fn change_one(
+        &self,
+        text: &str,
+        params: &[Param<'_>],
+        audit: Option<&AuditEntry>,
+    ) -> Result<bool, Fault> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        let changed = execute(&transaction, text, params).await? == 1;
+        if changed {
+            log::write(&transaction, audit).await?;
+        }
+        let points = Points("store.recipient.commit", "store.recipient.committed");
+        committed(transaction, points, changed).await
     }
 }
 
@@ -166,6 +202,7 @@ async fn make(transaction: &Transaction<'_>, token: &NewToken) -> Result<TokenOu
 async fn register(
     transaction: &Transaction<'_>,
     wanted: &Registration,
+    audit: Option<&AuditEntry>,
 ) -> Result<RegisterOutcome, Fault> {
     let Some(stored) = stored(transaction, &wanted.token_digests).await? else {
         return Ok(RegisterOutcome::UnknownToken);
@@ -184,6 +221,8 @@ async fn register(
         WHERE digest = $1";
     let (digest, key) = (&stored.token.digest, wanted.key_digests.first());
     execute(transaction, USED, &[digest, &wanted.at, &wanted.recipient, &key]).await?;
+    let audit = audit.cloned().map(|entry| entry.of_org(&stored.token.org_id));
+    log::write(transaction, audit.as_ref()).await?;
     let name = token::name_of(&stored.token, wanted).to_owned();
     Ok(RegisterOutcome::Registered { org_id: stored.token.org_id, name })
 }

@@ -10,28 +10,46 @@ use uuid::Uuid;
 
 use super::{
     super::{StoreResult, registrations::RegistrationStore},
-    Store,
+    Store, audit as log,
     connection::Points,
     encode::{At, first, from_json, to_json},
     recipients::{SUMMARY, summary},
 };
-use crate::recipients::{
-    model::{NewToken, RecipientDetail, RegisterOutcome, Registration, TokenOutcome},
-    token::{self, Existing, StoredToken, Verdict},
+use crate::{
+    audit::model::AuditEntry,
+    recipients::{
+        model::{NewToken, RecipientDetail, RegisterOutcome, Registration, TokenOutcome},
+        token::{self, Existing, StoredToken, Verdict},
+    },
 };
 
 #[async_trait]
 impl RegistrationStore for Store {
-    async fn make_token(&self, token: &NewToken) -> StoreResult<TokenOutcome> {
-        let token = token.clone();
+    async fn make_token(
+        &self,
+        token: &NewToken,
+        audit: Option<&AuditEntry>,
+    ) -> StoreResult<TokenOutcome> {
+        let (token, audit) = (token.clone(), audit.cloned());
         let points = Points("store.token.commit", "store.token.committed");
-        self.db.write(points, move |tx| make(tx, &token)).await
+        let work = move |tx: &Transaction<'_>| {
+            let outcome = make(tx, &token)?;
+            if outcome == TokenOutcome::Made {
+                log::write(tx, audit.as_ref())?;
+            }
+            Ok(outcome)
+        };
+        self.db.write(points, work).await
     }
 
-    async fn register_worker(&self, wanted: &Registration) -> StoreResult<RegisterOutcome> {
-        let wanted = wanted.clone();
+    async fn register_worker(
+        &self,
+        wanted: &Registration,
+        audit: Option<&AuditEntry>,
+    ) -> StoreResult<RegisterOutcome> {
+        let (wanted, audit) = (wanted.clone(), audit.cloned());
         let points = Points("store.register_worker.commit", "store.register_worker.committed");
-        self.db.write(points, move |tx| register(tx, &wanted)).await
+        self.db.write(points, move |tx| register(tx, &wanted, audit)).await
     }
 
     async fn get(&self, org_id: &str, recipient: Uuid) -> StoreResult<Option<RecipientDetail>> {
@@ -39,8 +57,14 @@ impl RegistrationStore for Store {
         self.db.read(move |tx| get(tx, &org_id, recipient)).await
     }
 
-    async fn remove(&self, org_id: &str, recipient: Uuid, at: OffsetDateTime) -> StoreResult<bool> {
-        let org_id = org_id.to_owned();
+    async fn remove(
+        &self,
+        org_id: &str,
+        recipient: Uuid,
+        at: OffsetDateTime,
+        audit: Option<&AuditEntry>,
+    ) -> StoreResult<bool> {
+        let (org_id, audit) = (org_id.to_owned(), audit.cloned());
         let points = Points("store.remove.commit", "store.remove.committed");
         let remove = move |tx: &Transaction<'_>| {
             let removed = tx
@@ -49,6 +73,9 @@ impl RegistrationStore for Store {
                      WHERE id = ?1 AND org_id = ?2 AND removed_at IS NULL",
                 )?
                 .execute(params![recipient, org_id, At(at)])?;
+            if removed == 1 {
+                log::write(tx, audit.as_ref())?;
+            }
             Ok(removed == 1)
         };
         self.db.write(points, remove).await
@@ -59,8 +86,10 @@ impl RegistrationStore for Store {
         org_id: &str,
         recipient: Uuid,
         labels: &BTreeMap<String, String>,
+        audit: Option<&AuditEntry>,
     ) -> StoreResult<bool> {
         let (org_id, labels) = (org_id.to_owned(), to_json(labels)?);
+        let audit = audit.cloned();
         let points = Points("store.labels.commit", "store.labels.committed");
         let set = move |tx: &Transaction<'_>| {
             let set = tx
@@ -69,6 +98,9 @@ impl RegistrationStore for Store {
                      WHERE id = ?1 AND org_id = ?2 AND removed_at IS NULL",
                 )?
                 .execute(params![recipient, org_id, labels])?;
+            if set == 1 {
+                log::write(tx, audit.as_ref())?;
+            }
             Ok(set == 1)
         };
         self.db.write(points, set).await
@@ -152,7 +184,11 @@ fn make(tx: &Transaction<'_>, token: &NewToken) -> StoreResult<TokenOutcome> {
     Ok(TokenOutcome::Made)
 }
 
-fn register(tx: &Transaction<'_>, wanted: &Registration) -> StoreResult<RegisterOutcome> {
+fn register(
+    tx: &Transaction<'_>,
+    wanted: &Registration,
+    audit: Option<AuditEntry>,
+) -> StoreResult<RegisterOutcome> {
     let Some(stored) = stored(tx, &wanted.token_digests)? else {
         return Ok(RegisterOutcome::UnknownToken);
     };
@@ -173,6 +209,7 @@ fn register(tx: &Transaction<'_>, wanted: &Registration) -> StoreResult<Register
         wanted.recipient,
         wanted.key_digests.first(),
     ])?;
+    log::write(tx, audit.map(|entry| entry.of_org(&stored.token.org_id)).as_ref())?;
     let name = token::name_of(&stored.token, wanted).to_owned();
     Ok(RegisterOutcome::Registered { org_id: stored.token.org_id, name })
 }

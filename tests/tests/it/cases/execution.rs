@@ -1,6 +1,6 @@
 //! Work: claimed, appended, finished; who may do it.
 
-use dispatcher_tests::conformance::{append, claims, finish, recipients};
+use dispatcher_tests::conformance::{append, claims, finish, recipients, registrations};
 
 use super::super::subject;
 
@@ -182,4 +182,29 @@ async fn recipients_listed_with_their_active_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_repeated_requests_get_the_same_answer() {
     claims::repeated_requests_get_the_same_answer(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registrations_a_token_registers_once() {
+    registrations::a_token_registers_once(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registrations_what_is_registered_is_replaced_by_admins_only() {
+    registrations::what_is_registered_is_replaced_by_admins_only(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registrations_labels_facts_and_removal() {
+    registrations::labels_facts_and_removal(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registrations_tokens_have_a_limit() {
+    registrations::tokens_have_a_limit(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_as_many_as_the_worker_may_hold() {
+    claims::as_many_as_the_worker_may_hold(&subject().await).await;
 }
