@@ -137,10 +137,10 @@ impl LastAuthCollector {
             *handed_on = Instant::now();
             return;
         }
-        if let Some(redis) = &ways.redis {
-            if self.flush(|times| async move { redis.note(&times).await }).await {
-                *handed_on = Instant::now();
-            }
+        if let Some(redis) = &ways.redis
+            && self.flush(|times| async move { redis.note(&times).await }).await
+        {
+            *handed_on = Instant::now();
         }
         let due = handed_on.elapsed() >= ways.rule.interval;
         let many = ways.redis.is_none() && count >= ways.rule.threshold;
