@@ -57,6 +57,7 @@ const GUARD: &str = r#"
 /// A running server.
 pub struct PrivatePostgres {
     directory: PathBuf,
+    options: String,
     programs: PathBuf,
     template: OnceCell<String>,
     _alive: ChildStdin,
@@ -86,13 +87,30 @@ impl PrivatePostgres {
     /// # Errors
     /// When PostgreSQL is not installed or does not start; says what to install.
     pub fn start() -> Result<Self> {
+        Self::start_with("", &[])
+    }
+
+    /// Starts a server with more options, in which `@` stands for its directory, where these files
+    /// (name and content) are put first, private to it. Blocks until it is ready.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not start; says what to install.
+    pub fn start_with(options: &str, files: &[(&str, &str)]) -> Result<Self> {
         let programs = programs()?;
         let directory = Path::new(ROOT).join(format!("dispatcher-pg-{}", Uuid::new_v4().simple()));
         std::fs::create_dir(&directory)?;
         std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
+        let options = options.replace('@', &directory.display().to_string());
+        let options = format!("{OPTIONS} {options}");
+        for (name, content) in files {
+            let path = directory.join(name);
+            std::fs::write(&path, content)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+            drop(as_nobody_special(&path)?);
+        }
         let mut command = as_nobody_special(&directory)?;
         command.args(["sh", "-c", GUARD]).arg(&programs).arg(&directory);
-        command.env("OPTIONS", OPTIONS).env("LC_ALL", "C").current_dir("/");
+        command.env("OPTIONS", &options).env("LC_ALL", "C").current_dir("/");
         let mut guard = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let alive = guard.stdin.take().context("the guard has an input")?;
         let mut told = BufReader::new(guard.stdout.take().context("the guard has an output")?);
@@ -105,7 +123,7 @@ impl PrivatePostgres {
         }
         // The guard ends after us; nobody waits for it.
         drop(guard);
-        Ok(Self { directory, programs, template: OnceCell::new(), _alive: alive })
+        Ok(Self { directory, options, programs, template: OnceCell::new(), _alive: alive })
     }
 
     /// Ends the server at once, as a crash does. Blocks. Only for a server of the test's own.
@@ -169,8 +187,17 @@ impl PrivatePostgres {
     /// # Errors
     /// When it does not start.
     pub fn restart(&self) -> Result<()> {
-        let options = format!("{OPTIONS} -k {}", self.directory.display());
+        let options = format!("{} -k {}", self.options, self.directory.display());
         self.control(&["-l", "log", "-o", &options, "start"])
+    }
+
+    /// The process that takes connections.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<i32> {
+        let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid"))?;
+        Ok(file.lines().next().context("its first line is the process")?.parse()?)
     }
 
     fn control(&self, arguments: &[&str]) -> Result<()> {
@@ -228,7 +255,9 @@ impl PrivatePostgres {
         Ok(Database { config: Postgres::at(url.as_str()), url })
     }
 
-    fn url(&self, name: &str) -> String {
+    /// The address of a database, by its socket.
+    #[must_use]
+    pub fn url(&self, name: &str) -> String {
         let directory = self.directory.display().to_string().replace('/', "%2F");
         format!("postgres://postgres@/{name}?host={directory}")
     }

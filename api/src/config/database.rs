@@ -1,30 +1,36 @@
-//! The database: which one, and how it is reached.
+//! The database: which one, and how it is addressed. How connections to PostgreSQL are made is in
+//! [`super::postgres`].
 //!
-//! Owns names, defaults and what is acceptable; opening it is the business of the stores. TLS to
-//! PostgreSQL is not there yet, so whoever asks for it is refused: nothing is silently downgraded.
+//! Owns names, defaults and what is acceptable; opening it is the business of the stores.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use percent_encoding::percent_decode_str;
+use secrecy::SecretString;
 
-use super::source::{Source, Spec};
+use super::{
+    postgres::{self, Named},
+    source::{Source, Spec},
+};
+
+pub use super::postgres::{Postgres, PostgresTls, SslMode};
 
 const URL: Spec = Spec {
-    names: &["DATABASE_URL"],
-    about: "The database: a PostgreSQL server (a socket directory by `?host=/run/postgresql`) or a directory with a SQLite database.",
-    allowed: "postgres://user:password@host:port/name or sqlite:/path/to/directory",
+    names: &["DATABASE_URL", "SQLALCHEMY_DATABASE_URI"],
+    about: "The database: a PostgreSQL server (a socket directory by `?host=/run/postgresql`; of several hosts the one that takes writes; `sslmode`, `sslrootcert` and `target_session_attrs` as libpq has them) or a directory with a SQLite database.",
+    allowed: "postgres://user:password@host:port,host:port/name or sqlite:/path/to/directory",
     secret: true,
 };
 const HOST: Spec = Spec {
     names: &["DB_HOST"],
-    about: "Host of the PostgreSQL server, or the directory of its socket; without DATABASE_URL.",
-    allowed: "a name, an address, or an absolute path",
+    about: "Host of the PostgreSQL server, or the directory of its socket; without DATABASE_URL. Of several, the one that takes writes.",
+    allowed: "names, addresses, or absolute paths, separated by commas",
     secret: false,
 };
 const PORT: Spec = Spec {
     names: &["DB_PORT"],
     about: "Port of the PostgreSQL server.",
-    allowed: "1 to 65535",
+    allowed: "1 to 65535; one, or as many as hosts, separated by commas",
     secret: false,
 };
 const NAME: Spec = Spec {
@@ -45,31 +51,6 @@ const PASSWORD: Spec = Spec {
     allowed: "any text",
     secret: true,
 };
-const SSLMODE: Spec = Spec {
-    names: &["DB_SSLMODE"],
-    about: "Whether the connection to PostgreSQL is encrypted. Not available yet.",
-    allowed: "disable or prefer (both unencrypted: TLS to the database is not available yet, and \
-              stricter modes are refused rather than downgraded)",
-    secret: false,
-};
-const CONNECTIONS: Spec = Spec {
-    names: &["DB_MAX_OPEN_CONNECTIONS", "DB_POOL_SIZE"],
-    about: "The most connections of one process to PostgreSQL.",
-    allowed: "1 to 1000",
-    secret: false,
-};
-const WAIT: Spec = Spec {
-    names: &["DB_POOL_TIMEOUT"],
-    about: "Seconds to wait for a connection to PostgreSQL, from the pool or new.",
-    allowed: "1 to 300",
-    secret: false,
-};
-const STATEMENT: Spec = Spec {
-    names: &["DB_STATEMENT_TIMEOUT"],
-    about: "Seconds after which PostgreSQL gives a statement up.",
-    allowed: "1 to 3600",
-    secret: false,
-};
 
 /// The database of one installation.
 #[derive(Clone, Debug)]
@@ -80,30 +61,17 @@ pub enum Database {
     Sqlite(PathBuf),
 }
 
-/// A PostgreSQL server, and what is asked of it.
-#[derive(Clone, Debug)]
-pub struct Postgres {
-    /// How it is addressed.
-    pub address: Address,
-    /// The most connections.
-    pub connections: usize,
-    /// How long to wait for a connection.
-    pub wait: Duration,
-    /// How long a statement may take.
-    pub statement: Duration,
-}
-
 /// How a PostgreSQL server is addressed.
 #[derive(Clone, Debug)]
 pub enum Address {
-    /// By one URL, which may contain a password.
+    /// By one URL, which may contain a password, without the parameters that are in [`Named`].
     Url(SecretString),
     /// By its parts.
     Parts {
-        /// A name, an address, or the directory of a socket.
-        host: String,
-        /// Its port.
-        port: u16,
+        /// Names, addresses, or directories of sockets.
+        hosts: Vec<String>,
+        /// Its port, or one for each host.
+        ports: Vec<u16>,
         /// The database.
         name: String,
         /// The user.
@@ -113,43 +81,48 @@ pub enum Address {
     },
 }
 
-impl Postgres {
-    /// The server of that URL with defaults for the rest.
-    #[must_use]
-    pub fn at(url: impl Into<String>) -> Self {
-        Self {
-            address: Address::Url(SecretString::from(url.into())),
-            connections: DEFAULT_CONNECTIONS,
-            wait: Duration::from_secs(DEFAULT_WAIT),
-            statement: Duration::from_secs(DEFAULT_STATEMENT),
-        }
+/// Ports, separated by commas.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Ports(Vec<u16>);
+
+impl FromStr for Ports {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let port = |port: &str| port.trim().parse().ok().filter(|port| *port > 0).ok_or(());
+        text.split(',').map(port).collect::<Result<_, _>>().map(Self)
     }
 }
 
-const DEFAULT_CONNECTIONS: usize = 20;
-const DEFAULT_WAIT: u64 = 5;
-const DEFAULT_STATEMENT: u64 = 30;
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&all.join(","))
+    }
+}
 
 /// Reads which database is meant. `None`: none is named.
 pub fn read(source: &mut Source) -> Option<Database> {
-    let url = source.text(&URL).map(SecretString::from);
+    let url = source.text(&URL);
     let parts = read_parts(source);
-    let connections = source.within(&CONNECTIONS, DEFAULT_CONNECTIONS, 1..=1000);
-    let wait = Duration::from_secs(source.within(&WAIT, DEFAULT_WAIT, 1..=300));
-    let statement = Duration::from_secs(source.within(&STATEMENT, DEFAULT_STATEMENT, 1..=3600));
+    let (url, named) = url.map_or((None, Named::default()), |url| {
+        let (url, named) = split(&url);
+        (Some(url), named)
+    });
+    let of_parts = url.is_none();
     let address = match (&url, parts) {
-        (Some(url), None) => Address::Url(url.clone()),
-        (None, Some(parts)) => parts,
+        (Some(url), None) => Some(Address::Url(SecretString::from(url.clone()))),
+        (None, parts) => parts,
         (Some(_), Some(_)) => {
             source
                 .error("DATABASE_URL and DB_HOST or DB_NAME are both set; name the database once");
-            return None;
+            None
         }
-        (None, None) => return None,
     };
-    let postgres = Postgres { address, connections, wait, statement };
+    let server = postgres::read(source, named, of_parts);
+    let postgres = server.over(address?);
     match url {
-        Some(url) => of_url(source, url.expose_secret(), postgres),
+        Some(url) => of_url(source, &url, postgres),
         None => Some(Database::Postgres(postgres)),
     }
 }
@@ -167,36 +140,61 @@ fn of_url(source: &mut Source, url: &str, postgres: Postgres) -> Option<Database
         source.reject(&URL, url);
         return None;
     }
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    let modes = query.split('&').filter_map(|pair| pair.strip_prefix("sslmode="));
-    for mode in modes.filter(|mode| !UNENCRYPTED.contains(mode)) {
-        source.error(format!(
-            "sslmode={mode} in DATABASE_URL is not acceptable; allowed: {}",
-            SSLMODE.allowed
-        ));
-    }
     Some(Database::Postgres(postgres))
 }
 
-const UNENCRYPTED: [&str; 2] = ["disable", "prefer"];
+/// The URL in the form that the driver knows, and the parameters that it does not know.
+pub(super) fn split(url: &str) -> (String, Named) {
+    let url = url.replacen("postgresql+psycopg2://", "postgresql://", 1);
+    let mut named = Named::default();
+    // A password may have a question mark.
+    let host = url.find('@').map_or(0, |at| at + 1);
+    let Some(start) = url.get(host..).and_then(|rest| rest.find('?')).map(|at| host + at) else {
+        return (url, named);
+    };
+    let (head, query) = (url.get(..start).unwrap_or_default(), url.get(start + 1..));
+    let mut kept = Vec::new();
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = || Some(percent_decode_str(value).decode_utf8_lossy().into_owned());
+        match key {
+            "sslmode" => named.mode = value(),
+            "sslrootcert" => named.ca = value(),
+            "target_session_attrs" => named.session = value(),
+            _ => kept.push(pair),
+        }
+    }
+    if kept.is_empty() {
+        return (head.to_owned(), named);
+    }
+    (format!("{head}?{}", kept.join("&")), named)
+}
 
 fn read_parts(source: &mut Source) -> Option<Address> {
     let named = source.text(&HOST);
     let name = source.text(&NAME);
-    let port = source.within(&PORT, 5432, 1..=u16::MAX);
+    let ports = source.parsed(&PORT, Ports(vec![5432])).0;
     let user = source.text(&USER);
     let password = source.text(&PASSWORD).map(SecretString::from);
-    let mode = source.text(&SSLMODE);
-    if let Some(mode) = mode.filter(|mode| !UNENCRYPTED.contains(&mode.as_str())) {
-        source.reject(&SSLMODE, &mode);
-    }
     if named.is_none() && name.is_none() {
         return None;
     }
+    let named = named.unwrap_or_else(|| "localhost".to_owned());
+    let hosts: Vec<String> = named.split(',').map(|host| host.trim().to_owned()).collect();
+    if hosts.iter().any(String::is_empty) {
+        source.reject(&HOST, &named);
+    }
+    if ports.len() > 1 && ports.len() != hosts.len() {
+        source.error(format!(
+            "DB_PORT has {} ports for {} hosts of DB_HOST; give one for all, or one for each",
+            ports.len(),
+            hosts.len()
+        ));
+    }
     let or_original = |value: Option<String>| value.unwrap_or_else(|| "insights".to_owned());
     Some(Address::Parts {
-        host: named.unwrap_or_else(|| "localhost".to_owned()),
-        port,
+        hosts,
+        ports,
         name: or_original(name),
         user: or_original(user),
         password,
@@ -205,6 +203,8 @@ fn read_parts(source: &mut Source) -> Option<Address> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     fn reading(variables: &[(&str, &str)]) -> (Option<Database>, Result<String, String>) {
@@ -235,10 +235,14 @@ mod tests {
         ]);
         let Some(Database::Postgres(postgres)) = &database else { panic!("{database:?}") };
         assert_eq!(postgres.connections, 7);
-        let Address::Parts { host, port, name, user, password } = &postgres.address else {
+        let Address::Parts { hosts, ports, name, user, password } = &postgres.address else {
             panic!("{postgres:?}")
         };
-        assert_eq!((host.as_str(), *port), ("/run/postgresql", 5432));
+        assert_eq!(
+            (hosts.as_slice(), ports.as_slice()),
+            (&["/run/postgresql".to_owned()][..], &[5432][..])
+        );
+        assert_eq!(postgres.tls.mode, SslMode::Disable);
         assert_eq!((name.as_str(), user.as_str()), ("insights", "dispatcher"));
         assert!(password.is_some());
         assert!(!format!("{database:?}{}", told.unwrap()).contains("hunter2"));
@@ -254,15 +258,78 @@ mod tests {
         assert!(matches!(database, Some(Database::Postgres(_))) && told.is_ok());
     }
 
+    fn postgres(variables: &[(&str, &str)]) -> Postgres {
+        let (database, told) = reading(variables);
+        let Some(Database::Postgres(postgres)) = database else { panic!("{told:?}") };
+        told.unwrap();
+        postgres
+    }
+
     #[test]
-    fn stricter_tls_is_refused_and_never_downgraded() {
-        for mode in ["require", "verify-ca", "verify-full", "allow"] {
-            let error = refused(&[("DB_HOST", "db"), ("DB_SSLMODE", mode)]);
-            assert!(error.contains(mode) && error.contains("TLS"), "{error}");
-            let url = format!("postgres://u:hunter2@db/d?sslmode={mode}");
-            let error = refused(&[("DATABASE_URL", &url)]);
-            assert!(error.contains(mode) && !error.contains("hunter2"), "{error}");
+    fn the_six_modes_are_read_from_either_place() {
+        for mode in ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
+            let parts = [("DB_HOST", "db"), ("DB_SSLMODE", mode), ("DB_CA", "/ca.pem")];
+            let read = postgres(&parts).tls;
+            assert_eq!((read.mode.to_string().as_str(), read.ca.is_some()), (mode, true));
+            let url = format!("postgres://u:hunter2@db/d?sslmode={mode}&sslrootcert=%2Fca.pem&x=y");
+            let read = postgres(&[("DATABASE_URL", &url)]);
+            assert_eq!(read.tls.mode.to_string(), mode);
+            assert_eq!(read.tls.ca.as_deref(), Some(std::path::Path::new("/ca.pem")));
+            let Address::Url(url) = read.address else { panic!("it was a URL") };
+            assert_eq!(url.expose_secret(), "postgres://u:hunter2@db/d?x=y");
         }
+        assert_eq!(postgres(&[("DATABASE_URL", "postgres://db/d")]).tls.mode, SslMode::Prefer);
+    }
+
+    #[test]
+    fn modes_and_authorities_that_contradict_are_refused() {
+        let url = "postgres://u:hunter2@db/d?sslmode=verify-full";
+        let error = refused(&[("DATABASE_URL", url), ("DB_SSLMODE", "prefer")]);
+        assert!(error.contains("DB_SSLMODE") && !error.contains("hunter2"), "{error}");
+        let error = refused(&[("DB_HOST", "db"), ("DB_SSLMODE", "strict")]);
+        assert!(error.contains("DB_SSLMODE=strict") && error.contains("verify-full"), "{error}");
+        let error = refused(&[("DB_HOST", "db"), ("DB_SSLMODE", "verify-ca")]);
+        assert!(error.contains("DB_CA"), "{error}");
+        let error = refused(&[("DB_HOST", "db"), ("DB_CA", "ca.pem")]);
+        assert!(error.contains("DB_CA=ca.pem"), "{error}");
+        let standby = "postgres://u:hunter2@db/d?target_session_attrs=standby";
+        let error = refused(&[("DATABASE_URL", standby)]);
+        assert!(error.contains("read-write") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn several_hosts_may_have_several_ports() {
+        let read = postgres(&[("DB_HOST", "h1, h2"), ("DB_PORT", "1,2")]);
+        let Address::Parts { hosts, ports, .. } = read.address else { panic!("they are parts") };
+        assert_eq!((hosts, ports), (vec!["h1".to_owned(), "h2".to_owned()], vec![1, 2]));
+        assert!(refused(&[("DB_HOST", "h1,h2,h3"), ("DB_PORT", "1,2")]).contains("DB_PORT"));
+        assert!(refused(&[("DB_HOST", "h1,,h3")]).contains("DB_HOST"));
+    }
+
+    #[test]
+    fn pools_have_the_names_of_sqlalchemy_and_of_go() {
+        let host = ("DB_HOST", "db");
+        let sizes = |variables: &[(&str, &str)]| {
+            let read = postgres(&[&[host], variables].concat());
+            (read.kept, read.connections, read.unlimited)
+        };
+        assert_eq!(sizes(&[]), (10, 20, false));
+        let overflow = |text| [("SQLALCHEMY_POOL_SIZE", "5"), ("SQLALCHEMY_MAX_OVERFLOW", text)];
+        assert_eq!(sizes(&overflow("25")), (5, 30, false));
+        assert_eq!(sizes(&overflow("-1")), (5, 1000, true));
+        assert_eq!(sizes(&[("DB_MAX_IDLE_CONNECTIONS", "3")]), (3, 20, false));
+        assert_eq!(sizes(&[("DB_MAX_OPEN_CONNECTIONS", "7")]), (7, 7, false));
+        let both = [&[host][..], &overflow("25"), &[("DB_MAX_OPEN_CONNECTIONS", "7")]].concat();
+        assert!(refused(&both).contains("SQLALCHEMY_MAX_OVERFLOW"));
+    }
+
+    #[test]
+    fn sqlalchemys_form_of_the_url_is_understood() {
+        let uri = "postgresql+psycopg2://u:p%3F@db/d?sslmode=require";
+        let read = postgres(&[("SQLALCHEMY_DATABASE_URI", uri)]);
+        let Address::Url(url) = read.address else { panic!("it was a URL") };
+        assert_eq!(url.expose_secret(), "postgresql://u:p%3F@db/d");
+        assert_eq!(read.tls.mode, SslMode::Require);
     }
 
     #[test]

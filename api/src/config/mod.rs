@@ -17,6 +17,7 @@ pub mod logging;
 pub mod meaningless;
 pub mod peers;
 pub mod playbooks;
+pub mod postgres;
 pub mod retention;
 pub mod secrets;
 pub mod source;

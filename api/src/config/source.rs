@@ -107,6 +107,13 @@ impl Source {
         value
     }
 
+    /// Whether a setting is set, under any of its names.
+    #[must_use]
+    pub fn is_set(&self, spec: &Spec) -> bool {
+        let value = |name: &&str| self.variables.get(*name);
+        spec.names.iter().filter_map(value).any(|value| !value.is_empty())
+    }
+
     /// Whether a variable of that prefix exists; yields name without prefix and value, by name.
     pub fn with_prefix(&self, prefix: &str) -> Vec<(String, String)> {
         self.variables
@@ -135,12 +142,15 @@ impl Source {
     pub fn reject(&mut self, spec: &Spec, value: &str) {
         let name = spec.names.first().copied().unwrap_or_default();
         let shown = if spec.secret { "***" } else { value };
-        self.errors.push(format!("{name}={shown} is not acceptable; allowed: {}", spec.allowed));
+        self.error(format!("{name}={shown} is not acceptable; allowed: {}", spec.allowed));
     }
 
     /// Notes a mistake that is not about one value.
     pub fn error(&mut self, message: impl Into<String>) {
-        self.errors.push(message.into());
+        let message = message.into();
+        if !self.errors.contains(&message) {
+            self.errors.push(message);
+        }
     }
 
     /// Everything read so far, in the order of reading.
@@ -171,10 +181,15 @@ impl Source {
         Some(first)
     }
 
+    /// A setting that several concerns read is noted once.
     fn note(&mut self, spec: &Spec, value: &str, origin: String) {
+        let name = spec.names.first().copied().unwrap_or_default();
+        if self.effective.iter().any(|noted| noted.name == name) {
+            return;
+        }
         let masked = spec.secret && !value.is_empty();
         self.effective.push(Effective {
-            name: spec.names.first().copied().unwrap_or_default(),
+            name,
             names: spec.names,
             value: if masked { "***".to_owned() } else { value.to_owned() },
             origin,

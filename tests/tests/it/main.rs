@@ -34,6 +34,7 @@ mod outcomes;
 mod playbooks;
 mod postgres_original;
 mod postgres_schema;
+mod postgres_servers;
 mod postgres_store;
 mod recipients;
 mod references;

@@ -1,22 +1,33 @@
 //! Connections: the pool, its limits, and how a method's transaction is carried out and repeated.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use deadpool_postgres::{
-    GenericClient, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
-    Transaction,
+    GenericClient, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolBuilder, PoolError,
+    QueueMode, RecyclingMethod, Runtime, Transaction, WeakPool,
 };
-use secrecy::ExposeSecret as _;
-use tokio_postgres::{NoTls, Row, Statement, config::SslMode, types::ToSql};
+use tokio_postgres::{Row, Statement, types::ToSql};
 
-use super::{fault::Fault, migrate, totals::Totals};
+use super::{
+    fault::Fault,
+    migrate,
+    servers::{Connector, Servers},
+    totals::Totals,
+};
 use crate::{
-    config::database::{Address, Postgres},
+    config::database::Postgres,
     store::{StoreError, StoreResult},
 };
 
 /// How often a transaction is begun again that the server gave up for a conflict.
 const MOST_REPEATS: u32 = 5;
+/// Between two looks for connections that are too many.
+const SHRINK_EVERY: Duration = Duration::from_secs(10);
+/// How long they must have been idle.
+const IDLE_FOR: Duration = Duration::from_secs(30);
 
 /// A parameter of a statement.
 pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
@@ -26,53 +37,46 @@ pub(super) type Params<'a> = [Param<'a>];
 /// The store on PostgreSQL.
 pub struct PostgresStore {
     pool: Pool,
+    servers: Arc<Servers>,
+    /// Connections from before are not used again.
+    stale: Arc<Mutex<Option<Instant>>>,
     /// The most that one method may take, all tries together.
     patience: Duration,
-    config: Postgres,
     pub(super) totals: Totals,
 }
 
 impl PostgresStore {
     pub(super) async fn open(config: &Postgres) -> StoreResult<Self> {
-        let manager = Manager::from_config(
-            server(config)?,
-            NoTls,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let statement = config.statement;
-        let pool = Pool::builder(manager)
-            .max_size(config.connections)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(config.wait))
-            .create_timeout(Some(config.wait))
-            .recycle_timeout(Some(config.wait))
-            .post_create(Hook::async_fn(move |client, _| {
-                Box::pin(async move {
-                    let limits = session_limits(statement);
-                    client.batch_execute(&limits).await.map_err(HookError::Backend)
-                })
-            }))
+        let servers = Arc::new(Servers::of(config)?);
+        let stale = Arc::default();
+        let pool = pool(config, &servers, &stale)
             .build()
             .map_err(|error| StoreError::Failed(error.to_string()))?;
-        let patience = config.wait + statement * 2;
-        let config = config.clone();
-        let store = Self { pool, patience, config, totals: Totals::default() };
+        tokio::spawn(shrunk(pool.weak(), config.kept));
+        let patience = config.wait + config.statement * 2;
+        let store = Self { pool, servers, stale, patience, totals: Totals::default() };
         store.retrying(|| async { migrate::check(&store.client().await?).await }).await?;
+        store.say_what_may_not_suffice(config).await;
         Ok(store)
     }
 
-    /// How the server is reached.
-    pub(super) const fn config(&self) -> &Postgres {
-        &self.config
+    /// How the server is reached, past the pool.
+    pub(super) fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// A connection of the pool.
     pub(super) async fn client(&self) -> Result<Object, Fault> {
-        Ok(self.pool.get().await?)
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(_) => Fault::late(self.servers.last_refusal()),
+            other => other.into(),
+        })
     }
 
     /// Carries out one method's work. What the server gave up for a conflict is begun again, after
-    /// a pause that differs from try to try; nothing may take longer than the store's patience.
+    /// a pause that differs from try to try, and so is what a server refused that takes no writes
+    /// any more, on a connection to the one that does; nothing may take longer than the store's
+    /// patience.
     pub(super) async fn retrying<T, F, W>(&self, attempt: W) -> StoreResult<T>
     where
         W: Fn() -> F,
@@ -82,7 +86,8 @@ impl PostgresStore {
             let mut repeats = 0;
             loop {
                 match attempt().await {
-                    Err(fault) if fault.is_conflict() && repeats < MOST_REPEATS => {
+                    Err(fault) if fault.may_be_repeated() && repeats < MOST_REPEATS => {
+                        self.drop_stale(&fault);
                         repeats += 1;
                         tokio::time::sleep(pause(repeats)).await;
                     }
@@ -91,7 +96,93 @@ impl PostgresStore {
             }
         };
         let outcome = tokio::time::timeout(self.patience, tries).await;
-        Ok(outcome.unwrap_or_else(|_| Err(Fault::late("it did not answer in time")))?)
+        let outcome = outcome.unwrap_or_else(|_| Err(Fault::frozen()));
+        outcome.inspect_err(|fault| self.drop_stale(fault)).map_err(Into::into)
+    }
+
+    /// Where a server has become another one, or does not answer, no connection that was made until
+    /// now is used again.
+    fn drop_stale(&self, fault: &Fault) {
+        if fault.is_about_the_server() {
+            *self.stale.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+
+    /// Warns where all instances together may want more connections than the server gives.
+    async fn say_what_may_not_suffice(&self, config: &Postgres) {
+        const ASK: &str = "
+            SELECT current_setting('max_connections')::int8
+                   - current_setting('superuser_reserved_connections')::int8 AS most,
+                   (SELECT count(*) FROM instances
+                    WHERE kind = 'api' AND seen_at > clock_timestamp() - interval '6 seconds') AS others";
+        if config.unlimited {
+            tracing::warn!(
+                connections = config.connections,
+                "SQLALCHEMY_MAX_OVERFLOW=-1: there is a limit all the same"
+            );
+        }
+        let asked = self.retrying(|| async { one(&self.client().await?, ASK, &[]).await }).await;
+        let Ok(Some(row)) = asked else { return };
+        let number = |name: &str| row.try_get::<_, i64>(name).unwrap_or_default();
+        let (most, instances) = (number("most"), number("others") + 1);
+        let wanted = instances * i64::try_from(config.connections).unwrap_or(i64::MAX / instances);
+        if wanted > most {
+            tracing::warn!(
+                instances,
+                connections = config.connections,
+                most,
+                "all instances together may want more connections than the database's \
+                 max_connections: lower DB_MAX_OPEN_CONNECTIONS, or raise max_connections"
+            );
+        }
+    }
+}
+
+fn pool(
+    config: &Postgres,
+    servers: &Arc<Servers>,
+    stale: &Arc<Mutex<Option<Instant>>>,
+) -> PoolBuilder {
+    let manager = Manager::from_connect(
+        tokio_postgres::Config::new(),
+        Connector(Arc::clone(servers)),
+        ManagerConfig { recycling_method: RecyclingMethod::Fast },
+    );
+    let (statement, stale) = (config.statement, Arc::clone(stale));
+    Pool::builder(manager)
+        .max_size(config.connections)
+        // So that those which are too many become idle.
+        .queue_mode(QueueMode::Lifo)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(config.wait))
+        .create_timeout(Some(servers.patience()))
+        .recycle_timeout(Some(config.wait))
+        .pre_recycle(Hook::sync_fn(move |_, metrics| {
+            let stale = *stale.lock().unwrap_or_else(PoisonError::into_inner);
+            if stale.is_some_and(|stale| metrics.created <= stale) {
+                return Err(HookError::message("it is from before the server changed"));
+            }
+            Ok(())
+        }))
+        .post_create(Hook::async_fn(move |client, _| {
+            Box::pin(async move {
+                let limits = session_limits(statement);
+                client.batch_execute(&limits).await.map_err(HookError::Backend)
+            })
+        }))
+}
+
+/// Closes connections beyond those to keep that were idle for a while, as long as there is a pool.
+async fn shrunk(pool: WeakPool, kept: usize) {
+    loop {
+        tokio::time::sleep(SHRINK_EVERY).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut excess = pool.status().size.saturating_sub(kept);
+        pool.retain(|_, metrics| {
+            let closed = excess > 0 && metrics.last_used() > IDLE_FOR;
+            excess -= usize::from(closed);
+            !closed
+        });
     }
 }
 
@@ -107,35 +198,6 @@ fn session_limits(statement: Duration) -> String {
         "SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}; \
          SET TIME ZONE 'UTC'"
     )
-}
-
-/// The driver's form of the settings.
-pub(super) fn server(config: &Postgres) -> StoreResult<tokio_postgres::Config> {
-    let mut server = match &config.address {
-        Address::Url(url) => tokio_postgres::Config::from_str(url.expose_secret())
-            .map_err(|error| unusable(&super::fault::connecting(&error)))?,
-        Address::Parts { host, port, name, user, password } => {
-            let mut server = tokio_postgres::Config::new();
-            server.host(host).port(*port).dbname(name).user(user).ssl_mode(SslMode::Disable);
-            if let Some(password) = password {
-                server.password(password.expose_secret());
-            }
-            server
-        }
-    };
-    if server.get_ssl_mode() == SslMode::Require {
-        return Err(unusable("TLS to the database is not available yet; allowed: disable, prefer"));
-    }
-    server
-        .application_name("dispatcher-api")
-        .connect_timeout(config.wait)
-        .keepalives_idle(Duration::from_secs(30))
-        .tcp_user_timeout(config.statement);
-    Ok(server)
-}
-
-fn unusable(why: &str) -> StoreError {
-    StoreError::Failed(format!("the address of the database is not usable: {why}"))
 }
 
 /// Statements of this connection, prepared in this order where they are not yet.

@@ -12,6 +12,10 @@ use crate::store::StoreError;
 enum Kind {
     /// Two transactions were in each other's way; this one was undone and may be repeated.
     Conflict,
+    /// The server takes no writes any more; nothing was done.
+    ReadOnly,
+    /// The server ends, or does not answer any more.
+    Ending,
     /// The server is not there, not ready, or too slow.
     Unavailable,
     /// Something that must not happen.
@@ -37,9 +41,20 @@ impl Fault {
         Self { kind: Kind::Unavailable, text: text.into(), constraint: None }
     }
 
-    /// Whether the transaction may be repeated as it is.
-    pub(super) fn is_conflict(&self) -> bool {
-        self.kind == Kind::Conflict
+    /// The server does not answer at all.
+    pub(super) fn frozen() -> Self {
+        let text = "it did not answer in time".to_owned();
+        Self { kind: Kind::Ending, text, constraint: None }
+    }
+
+    /// Whether the transaction may be repeated as it is, since nothing of it was done.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        matches!(self.kind, Kind::Conflict | Kind::ReadOnly)
+    }
+
+    /// Whether other connections to that server are of no use either.
+    pub(super) fn is_about_the_server(&self) -> bool {
+        matches!(self.kind, Kind::ReadOnly | Kind::Ending)
     }
 
     /// Whether a row of that key was there already.
@@ -51,7 +66,9 @@ impl Fault {
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault.kind {
-            Kind::Conflict | Kind::Unavailable => Self::Unavailable(fault.text),
+            Kind::Conflict | Kind::ReadOnly | Kind::Ending | Kind::Unavailable => {
+                Self::Unavailable(fault.text)
+            }
             Kind::Failed => Self::Failed(fault.text),
         }
     }
@@ -100,9 +117,16 @@ fn kind_of(code: &SqlState) -> Kind {
     if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code) {
         return Kind::Conflict;
     }
+    if code == &SqlState::READ_ONLY_SQL_TRANSACTION {
+        return Kind::ReadOnly;
+    }
+    // Shut down by an operator or a crash, or not up yet.
+    if code.code().starts_with("57P0") {
+        return Kind::Ending;
+    }
     // Connection exceptions, insufficient resources, operator intervention (57014: the statement
-    // timeout), a lock that did not come, a server that has become a standby.
-    let passing = ["08", "53", "57", "55P03", "25006"];
+    // timeout), a lock that did not come.
+    let passing = ["08", "53", "57", "55P03"];
     if passing.iter().any(|prefix| code.code().starts_with(prefix)) {
         return Kind::Unavailable;
     }
@@ -124,12 +148,12 @@ mod tests {
             ("40001", Kind::Conflict),
             ("40P01", Kind::Conflict),
             ("08006", Kind::Unavailable),
-            ("57P01", Kind::Unavailable),
-            ("57P03", Kind::Unavailable),
+            ("57P01", Kind::Ending),
+            ("57P03", Kind::Ending),
             ("57014", Kind::Unavailable),
             ("53300", Kind::Unavailable),
             ("55P03", Kind::Unavailable),
-            ("25006", Kind::Unavailable),
+            ("25006", Kind::ReadOnly),
             ("23505", Kind::Failed),
             ("42P01", Kind::Failed),
             ("22021", Kind::Failed),

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::GenericClient;
 use refinery::Target;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::{
     PostgresStore,
     adopt::{self, HISTORY, SIDE_TABLES, Start},
-    connection::{one, server},
-    fault::{Fault, connecting},
+    connection::one,
+    fault::Fault,
+    servers::Servers,
 };
 use crate::{config::database::Postgres, store::StoreError};
 
@@ -131,10 +132,8 @@ impl PostgresStore {
 
 /// A connection of its own, without limits on statements, that holds the lock until it is dropped.
 async fn locked(config: &Postgres) -> Result<Client, MigrateError> {
-    let unreachable = |error| StoreError::Unavailable(connecting(&error));
-    let (client, connection) = server(config)?.connect(NoTls).await.map_err(unreachable)?;
-    // The connection ends with its client; its errors come out of the client's calls.
-    drop(tokio::spawn(connection));
+    // The connection ends with its client.
+    let (client, _) = Servers::of(config)?.connect().await.map_err(StoreError::from)?;
     client.batch_execute("SET statement_timeout = 0; SET TIME ZONE 'UTC'").await?;
     let since = Instant::now();
     // Waiting inside the server would hold a snapshot that an index being built waits for.

@@ -3,23 +3,19 @@
 //! A NOTIFY holds a lock of the whole database until its commit, so it is a transaction of its own
 //! that does not even wait for the disk: what is lost with the server was a hint.
 
-use std::future::poll_fn;
-
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres::Client;
 
 use super::{
     PostgresStore,
-    connection::{one, server},
-    fault::{self, Fault},
+    connection::one,
+    fault::Fault,
+    servers::Purpose,
 };
-use crate::{
-    config::database::Postgres,
-    store::{
-        StoreResult,
-        wakeups::{Ear, WakeupStore},
-    },
+use crate::store::{
+    StoreResult,
+    wakeups::{Ear, WakeupStore},
 };
 
 /// Where instances of one database hear each other.
@@ -41,13 +37,15 @@ impl WakeupStore for PostgresStore {
 
     async fn listen(&self) -> StoreResult<Box<dyn Ear>> {
         let listening = async {
-            let (client, messages) = connection(self.config()).await?;
+            let (arrived, messages) = mpsc::channel(MOST_WAITING);
+            let purpose = Purpose { name: NAME, heard: Some(arrived) };
+            let (client, _) = self.servers().connect_for(&purpose).await?;
             let listen = format!("LISTEN {CHANNEL}");
             client.batch_execute(&listen).await.map_err(Fault::from)?;
             Ok(Box::new(Listening { messages, _client: client }) as Box<dyn Ear>)
         };
         let late = |_| Err(Fault::late("no connection to listen on came about in time").into());
-        tokio::time::timeout(self.config().wait, listening).await.unwrap_or_else(late)
+        tokio::time::timeout(self.servers().patience(), listening).await.unwrap_or_else(late)
     }
 }
 
@@ -63,23 +61,4 @@ impl Ear for Listening {
         let ended = || Fault::late("the connection for wake-ups has ended").into();
         self.messages.recv().await.ok_or_else(ended)
     }
-}
-
-/// A connection outside the pool, and what arrives on it.
-async fn connection(config: &Postgres) -> StoreResult<(Client, mpsc::Receiver<String>)> {
-    let mut server = server(config)?;
-    server.application_name(NAME);
-    let connected = server.connect(NoTls).await;
-    let (client, mut connection) =
-        connected.map_err(|error| Fault::late(fault::connecting(&error)))?;
-    let (arrived, messages) = mpsc::channel(MOST_WAITING);
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-            if let AsyncMessage::Notification(said) = message {
-                // Whoever reads this slowly has enough to look at.
-                let _ = arrived.try_send(said.payload().to_owned());
-            }
-        }
-    });
-    Ok((client, messages))
 }
