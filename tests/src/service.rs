@@ -134,7 +134,7 @@ impl InProcess {
             }
             Ok(count)
         }
-        let directory = self.app.settings.storage.directory.join(prefix);
+        let directory = self.app.settings.storage.directory().expect("a directory").join(prefix);
         Ok(if directory.exists() { below(&directory)? } else { 0 })
     }
 
@@ -246,7 +246,7 @@ fn wire(
     let standalone = Standalone { data_dir: directory.to_owned(), listen, url };
     let (settings, _) = Settings::checked(source, Some(&standalone))?;
     App::new(Parts {
-        objects: Objects::directory(&settings.storage.directory)?,
+        objects: Objects::of(&settings)?,
         secret_keys: secret_keys.to_owned().into(),
         more_services: [("admin", ADMIN_KEY, None), ("org-admin", ORG_ADMIN_KEY, Some(ORG))]
             .map(admin)

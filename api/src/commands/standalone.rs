@@ -76,6 +76,6 @@ async fn wire(settings: Settings, data: &DataDir) -> anyhow::Result<App> {
         key: data.api_key()?,
         org_id: Some(settings.local.org_id.clone()),
     };
-    let objects = Objects::directory(&settings.storage.directory)?;
+    let objects = Objects::of(&settings)?;
     App::new(Parts { settings, stores, objects, secret_keys, more_services: vec![own_key] })
 }

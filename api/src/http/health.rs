@@ -1,5 +1,7 @@
 //! Probes and versions.
 
+use std::time::Duration;
+
 use axum::{
     extract::State,
     http::StatusCode,
@@ -50,6 +52,10 @@ pub async fn probe_ready(State(app): State<App>) -> Response {
     probe(missing(&app).await)
 }
 
+/// How long something may take to answer a probe, which must answer itself.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+const NO_ANSWER: &str = "it does not answer in time";
+
 type Missing = (&'static str, String);
 
 fn probe(missing: Vec<Missing>) -> Response {
@@ -64,10 +70,24 @@ fn probe(missing: Vec<Missing>) -> Response {
 async fn missing(app: &App) -> Vec<Missing> {
     let draining = app.lifecycle.is_draining();
     let draining = draining.then(|| ("instance", "it is draining and about to end".to_owned()));
-    draining.into_iter().chain(database(app).await).collect()
+    let (database, store) = tokio::join!(database(app), store(app));
+    draining.into_iter().chain(database).chain(store).collect()
+}
+
+async fn store(app: &App) -> Option<Missing> {
+    let checked = tokio::time::timeout(PROBE_WITHIN, app.objects.check()).await;
+    match checked {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(("store", error.to_string())),
+        Err(_) => Some(("store", NO_ANSWER.to_owned())),
+    }
 }
 
 async fn database(app: &App) -> Option<Missing> {
-    let error = app.stores.upkeep.ping().await.err()?;
-    Some(("database", error.to_string()))
+    let asked = tokio::time::timeout(PROBE_WITHIN, app.stores.upkeep.ping()).await;
+    match asked {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(("database", error.to_string())),
+        Err(_) => Some(("database", NO_ANSWER.to_owned())),
+    }
 }

@@ -234,6 +234,11 @@ pub trait UploadStore: Send + Sync {
         now: OffsetDateTime,
     ) -> StoreResult<ApplyOutcome>;
 
+    /// Gives a claimed upload back, to be claimed again from then on, as if it had not been claimed:
+    /// what was missing was not its fault. `false`: the claim is not the caller's, or it is done
+    /// with.
+    async fn put_back(&self, upload: &ClaimedUpload, from: OffsetDateTime) -> StoreResult<bool>;
+
     /// Marks an upload as invalid with the reason. `false`: the claim is not the caller's.
     async fn reject(&self, upload: &ClaimedUpload, reason: &str) -> StoreResult<bool>;
 

@@ -29,6 +29,8 @@ use crate::{
 
 /// How often the inbox is looked at without a wake-up.
 const POLL: Duration = Duration::from_secs(1);
+/// How long an upload rests whose stores were away.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often leftovers are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// How old an archive without a row must be: far older than any request that may still add one.
@@ -43,6 +45,13 @@ enum ApplyError {
     Store(#[from] StoreError),
     #[error("reading an archive ended in a panic: {0}")]
     Panicked(#[from] JoinError),
+}
+
+impl ApplyError {
+    /// Whether a store was away, as opposed to an upload that nobody can apply.
+    fn is_not_its_fault(&self) -> bool {
+        matches!(self, Self::Storage(_) | Self::Store(StoreError::Unavailable(_)))
+    }
 }
 
 /// What applying needs.
@@ -123,7 +132,20 @@ impl Applier {
                 metrics::counter!("dispatcher_uploads_total", "outcome" => "failed").increment(1);
                 let (id, attempt) = (upload.id, upload.attempt);
                 tracing::warn!(upload.id = %id, attempt, %error, "an upload is tried again");
+                if error.is_not_its_fault() {
+                    self.put_back(&claimed).await;
+                }
             }
+        }
+    }
+
+    /// Gives an upload back that could not be read or written for want of a store, however long that
+    /// lasts. Where the database is away too, the lease ends.
+    async fn put_back(&self, claimed: &ClaimedUpload) {
+        let from = OffsetDateTime::now_utc().truncate_to_microsecond() + AGAIN_AFTER;
+        if let Err(error) = self.uploads.put_back(claimed, from).await {
+            let id = claimed.upload.id;
+            tracing::warn!(upload.id = %id, %error, "it is tried again when its lease is over");
         }
     }
 
@@ -174,6 +196,8 @@ impl Applier {
             return Ok(Err(Invalid("the organisation is blocked".to_owned())));
         }
         let Some(reading) = self.objects.read(&claimed.upload.object).await? else {
+            // Where the whole store is away, so is every archive.
+            self.objects.check().await.map_err(StorageError::from)?;
             return Ok(Err(Invalid("its archive is not in the object store".to_owned())));
         };
         let archive: BytesMut = reading.pieces.try_collect().await?;

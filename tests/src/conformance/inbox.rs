@@ -103,6 +103,28 @@ pub async fn given_up_at_last(subject: &Subject) {
     assert!(claim(subject, end + LEASE - Duration::seconds(1)).await.is_none());
 }
 
+/// Given back, it rests until then, and its attempts are as if it had not been claimed: however often
+/// that happens, it is not given up.
+pub async fn put_back_it_does_not_count(subject: &Subject) {
+    let (org, mut at) = (org(), now());
+    let own = upload(&org, at);
+    subject.stores.uploads.accept(&own).await.unwrap();
+    for _ in 0..=MAX_APPLY_ATTEMPTS {
+        let claimed = claim(subject, at).await.unwrap();
+        assert_eq!((claimed.upload.id, claimed.upload.attempt), (own.id, 1));
+        let foreign = ClaimedUpload { claim: Uuid::nil(), ..claimed.clone() };
+        assert!(!subject.stores.uploads.put_back(&foreign, at).await.unwrap());
+        let from = at + Duration::seconds(5);
+        assert!(subject.stores.uploads.put_back(&claimed, from).await.unwrap());
+        assert!(!subject.stores.uploads.put_back(&claimed, from).await.unwrap(), "once");
+        assert!(claim(subject, from - Duration::seconds(1)).await.is_none(), "it rests");
+        at = from;
+    }
+    let claimed = claim(subject, at).await.unwrap();
+    assert!(subject.stores.uploads.reject(&claimed, "no").await.unwrap());
+    assert!(!subject.stores.uploads.put_back(&claimed, at).await.unwrap(), "it is done with");
+}
+
 /// Invalid uploads are kept with their reason and never claimed again.
 pub async fn rejected_with_the_reason(subject: &Subject) {
     let (org, at) = (org(), now());

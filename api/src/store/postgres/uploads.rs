@@ -88,6 +88,20 @@ impl UploadStore for PostgresStore {
         .await
     }
 
+    async fn put_back(&self, upload: &ClaimedUpload, from: OffsetDateTime) -> StoreResult<bool> {
+        // Without its claim, the same call changes nothing when it is repeated.
+        const PUT_BACK: &str = "
+            UPDATE uploads SET claim = NULL, lease_until = $3, attempt = attempt - 1
+            WHERE id = $1 AND claim = $2 AND state = 'pending'";
+        let changed = self
+            .retrying(|| async {
+                let params: [Param<'_>; 3] = [&upload.upload.id, &upload.claim, &from];
+                execute(&self.client().await?, PUT_BACK, &params).await
+            })
+            .await?;
+        Ok(changed == 1)
+    }
+
     async fn reject(&self, upload: &ClaimedUpload, reason: &str) -> StoreResult<bool> {
         const REJECT: &str = "
             UPDATE uploads SET state = 'invalid', reason = $3

@@ -52,6 +52,21 @@ impl UploadStore for Store {
         self.db.write(points, move |tx| apply::apply(tx, &upload, &update, now)).await
     }
 
+    async fn put_back(&self, upload: &ClaimedUpload, from: OffsetDateTime) -> StoreResult<bool> {
+        let (id, claim) = (upload.upload.id, upload.claim);
+        let points = Points("store.put_back.commit", "store.put_back.committed");
+        let put_back = move |tx: &Transaction<'_>| {
+            let changed = tx
+                .prepare_cached(
+                    "UPDATE uploads SET claim = NULL, lease_until = ?3, attempt = attempt - 1
+                     WHERE id = ?1 AND claim = ?2 AND state = 'pending'",
+                )?
+                .execute(params![id, claim, At(from)])?;
+            Ok(changed > 0)
+        };
+        self.db.write(points, put_back).await
+    }
+
     async fn reject(&self, upload: &ClaimedUpload, reason: &str) -> StoreResult<bool> {
         let (upload, reason) = (upload.clone(), reason.to_owned());
         let points = Points("store.reject.commit", "store.reject.committed");

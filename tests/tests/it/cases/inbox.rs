@@ -25,6 +25,11 @@ async fn inbox_given_up_at_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn inbox_put_back_it_does_not_count() {
+    inbox::put_back_it_does_not_count(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn inbox_rejected_with_the_reason() {
     inbox::rejected_with_the_reason(&subject().await).await;
 }

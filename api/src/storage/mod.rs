@@ -1,18 +1,40 @@
-//! The object store: uploads and stored playbooks, over a directory (and, by setting, other stores
-//! of the `object_store` crate, which nothing outside this file names).
+//! The object store: uploads and stored playbooks, in a directory or in buckets. Nothing outside this
+//! folder names the `object_store` crate.
 //!
-//! Keys are made by us (`uploads/<id>`, `playbooks/<org>/<sha256>`), never from a caller's text. An
-//! object appears whole or not at all.
+//! Keys are made by us (`uploads/<id>`, `playbooks/<org>/<sha256>`), never from a caller's text, and
+//! are the same in a directory and in buckets. An object appears whole or not at all.
 
-use std::{os::unix::fs::DirBuilderExt as _, path::Path as FsPath, sync::Arc};
+mod s3;
 
-use bytes::Bytes;
+use std::{
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use object_store::{
     ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem, path::Path,
 };
 use time::OffsetDateTime;
 
+use self::s3::Bucket;
+use crate::{
+    config::{
+        Settings,
+        storage::{S3Settings, StorageSettings},
+        tls::Timeouts,
+    },
+    tls,
+};
+
+/// What keys of stored playbooks begin with.
+const COMPONENTS: &str = "playbooks";
+/// The least time for an answer that a service with buckets has.
+const LEAST_PATIENCE: Duration = Duration::from_secs(20);
 /// How large the pieces are in which a stream is written, in bytes (the least that S3 takes).
 const PIECE: usize = 5 * 1024 * 1024;
 /// How many pieces may be under way at once.
@@ -27,6 +49,9 @@ pub enum StorageError {
     /// The source of the content failed; nothing was kept.
     #[error("the content could not be read: {0}")]
     Source(String),
+    /// It cannot be used at all.
+    #[error(transparent)]
+    Unready(#[from] Unready),
     /// The store failed.
     #[error("the object store failed: {0}")]
     Failed(#[from] object_store::Error),
@@ -51,19 +76,118 @@ pub struct Listed {
     pub written_at: OffsetDateTime,
 }
 
+/// Why the object store cannot be used now.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the object store is not usable: {why}")]
+pub struct Unready {
+    why: String,
+    /// Whether waiting does not help: settings or rights are wrong.
+    pub lasting: bool,
+}
+
+impl Unready {
+    fn of_directory(path: &FsPath, why: &str) -> Self {
+        Self { why: format!("{}: {why}", path.display()), lasting: false }
+    }
+}
+
 /// The object store of this process.
 #[derive(Clone, Debug)]
-pub struct Objects(Arc<dyn ObjectStore>);
+pub struct Objects(Engine);
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Directory(PathBuf, Arc<dyn ObjectStore>),
+    Buckets {
+        /// Everything below `playbooks…`.
+        components: Bucket,
+        /// Everything else.
+        files: Bucket,
+    },
+}
 
 impl Objects {
+    /// The object store of the settings. Nothing is asked of a service yet, see
+    /// [`Objects::prepare`].
+    ///
+    /// # Errors
+    /// When the directory cannot be made or entered, or `TLS_CA_FILE` cannot be used.
+    pub fn of(settings: &Settings) -> anyhow::Result<Self> {
+        let s3 = match &settings.storage {
+            StorageSettings::Directory(path) => return Self::directory(path),
+            StorageSettings::S3(s3) => s3,
+        };
+        let Timeouts { connect, read } = settings.requests;
+        // The service answers a whole piece when it has it, which takes longer than an answer of
+        // another.
+        let timeouts = Timeouts { connect, read: read.max(LEAST_PATIENCE) };
+        Self::buckets(s3, &tls::http_client(&settings.tls, &timeouts)?)
+    }
+
+    /// Buckets as object store, by this client.
+    ///
+    /// # Errors
+    /// When the address cannot be one.
+    pub fn buckets(settings: &S3Settings, client: &reqwest::Client) -> anyhow::Result<Self> {
+        Ok(Self(Engine::Buckets {
+            components: Bucket::of(settings, &settings.components, client)?,
+            files: Bucket::of(settings, &settings.files, client)?,
+        }))
+    }
+
     /// A directory as object store, nobody else's where it is made here. Files are synced before a
     /// write is answered, since an accepted upload must survive a power cut.
     ///
     /// # Errors
     /// When the directory cannot be made or entered.
     pub fn directory(path: &FsPath) -> anyhow::Result<Self> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Ok(Self(Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true))))
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.with_context(|| format!("{} cannot be used for objects", path.display()))?;
+        let store = LocalFileSystem::new_with_prefix(path)?.with_fsync(true);
+        Ok(Self(Engine::Directory(path.to_owned(), Arc::new(store))))
+    }
+
+    /// Makes buckets that are not there, and sees that they can be used.
+    ///
+    /// # Errors
+    /// When they cannot, with the reason.
+    pub async fn prepare(&self) -> Result<(), Unready> {
+        match &self.0 {
+            Engine::Directory(..) => self.check().await,
+            Engine::Buckets { components, files } => {
+                components.prepare().await?;
+                files.prepare().await
+            }
+        }
+    }
+
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// When it does not, with the reason.
+    pub async fn check(&self) -> Result<(), Unready> {
+        match &self.0 {
+            Engine::Directory(path, _) => match tokio::fs::metadata(path).await {
+                Ok(found) if found.is_dir() => Ok(()),
+                Ok(_) => Err(Unready::of_directory(path, "it is no directory")),
+                Err(error) => Err(Unready::of_directory(path, &error.to_string())),
+            },
+            Engine::Buckets { components, files } => {
+                components.check().await?;
+                files.check().await
+            }
+        }
+    }
+
+    /// Where objects of this key, or below this prefix, are.
+    fn store(&self, key: &str) -> Arc<dyn ObjectStore> {
+        match &self.0 {
+            Engine::Directory(_, store) => Arc::clone(store),
+            Engine::Buckets { components, .. } if key.starts_with(COMPONENTS) => {
+                components.s3.clone()
+            }
+            Engine::Buckets { files, .. } => files.s3.clone(),
+        }
     }
 
     /// Writes a stream of at most `limit` bytes; answers with its size. Memory is bounded by a few
@@ -81,24 +205,42 @@ impl Objects {
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
         E: std::fmt::Display + Send,
     {
-        let upload = self.0.put_multipart(&Path::from(key)).await?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PIECE);
+        let (store, path) = (self.store(key), Path::from(key));
         let mut size = 0_u64;
+        let mut first = BytesMut::new();
+        let mut upload: Option<WriteMultipart> = None;
         while let Some(piece) = source.next().await {
             let refused = match piece {
                 Ok(piece) if size + piece.len() as u64 <= limit => {
                     size += piece.len() as u64;
-                    upload.wait_for_capacity(PIECES_IN_FLIGHT).await?;
-                    upload.put(piece);
+                    match &mut upload {
+                        Some(upload) => {
+                            upload.wait_for_capacity(PIECES_IN_FLIGHT).await?;
+                            upload.put(piece);
+                        }
+                        None => first.extend_from_slice(&piece),
+                    }
+                    // What fits into one piece is one request, whatever the engine.
+                    if upload.is_none() && first.len() > PIECE {
+                        let started = store.put_multipart(&path).await?;
+                        let mut started = WriteMultipart::new_with_chunk_size(started, PIECE);
+                        started.put(std::mem::take(&mut first).freeze());
+                        upload = Some(started);
+                    }
                     continue;
                 }
                 Ok(_) => StorageError::TooLarge(limit),
                 Err(error) => StorageError::Source(error.to_string()),
             };
-            upload.abort().await?;
+            if let Some(upload) = upload {
+                upload.abort().await?;
+            }
             return Err(refused);
         }
-        upload.finish().await?;
+        match upload {
+            Some(upload) => drop(upload.finish().await?),
+            None => drop(store.put(&path, first.freeze().into()).await?),
+        }
         Ok(size)
     }
 
@@ -107,7 +249,7 @@ impl Objects {
     /// # Errors
     /// When the store fails.
     pub async fn read(&self, key: &str) -> Result<Option<Reading>, StorageError> {
-        match self.0.get(&Path::from(key)).await {
+        match self.store(key).get(&Path::from(key)).await {
             Ok(found) => Ok(Some(Reading {
                 size: found.meta.size,
                 pieces: found.into_stream().map(|piece| Ok(piece?)).boxed(),
@@ -122,19 +264,23 @@ impl Objects {
     /// # Errors
     /// When the store fails.
     pub async fn exists(&self, key: &str) -> Result<bool, StorageError> {
-        match self.0.head(&Path::from(key)).await {
+        match self.store(key).head(&Path::from(key)).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Moves an object, replacing what is there.
+    /// Moves an object within what its first word names, replacing what is there. Safe to repeat:
+    /// one that is not there any more has been moved where the other is there.
     ///
     /// # Errors
     /// When there is none, or the store fails.
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
-        Ok(self.0.rename(&Path::from(from), &Path::from(to)).await?)
+        match self.store(from).rename(&Path::from(from), &Path::from(to)).await {
+            Err(object_store::Error::NotFound { .. }) if self.exists(to).await? => Ok(()),
+            moved => Ok(moved?),
+        }
     }
 
     /// Removes an object; one that is not there is fine.
@@ -142,7 +288,7 @@ impl Objects {
     /// # Errors
     /// When the store fails.
     pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
-        match self.0.delete(&Path::from(key)).await {
+        match self.store(key).delete(&Path::from(key)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -150,7 +296,7 @@ impl Objects {
 
     /// The objects below a prefix, as they are found.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed, StorageError>> {
-        let found = self.0.list(Some(&Path::from(prefix)));
+        let found = self.store(prefix).list(Some(&Path::from(prefix)));
         found
             .map(|meta| {
                 let meta = meta?;
