@@ -246,7 +246,7 @@ fn wire(
     let standalone = Standalone { data_dir: directory.to_owned(), listen, url };
     let (settings, _) = Settings::checked(source, Some(&standalone))?;
     App::new(Parts {
-        objects: Objects::of(&settings)?,
+        objects: Objects::of(&settings.storage, &settings.tls, &settings.requests)?,
         secret_keys: secret_keys.to_owned().into(),
         more_services: [("admin", ADMIN_KEY, None), ("org-admin", ORG_ADMIN_KEY, Some(ORG))]
             .map(admin)

@@ -10,8 +10,13 @@ use super::{opening, telemetry};
 use crate::{
     cleaner::retention::{Retention, rows},
     config::{
-        Form, logging::LogSettings, retention::RetentionSettings, source::Source,
-        storage::StorageSettings, values::Age,
+        Form,
+        logging::LogSettings,
+        retention::RetentionSettings,
+        source::Source,
+        storage::StorageSettings,
+        tls::{Timeouts, TlsSettings},
+        values::Age,
     },
     storage::Objects,
 };
@@ -42,6 +47,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let database = opening::database(&mut source);
     let set = RetentionSettings::read(&mut source);
     let storage = StorageSettings::read(&mut source);
+    let (trusted, timeouts) = (TlsSettings::read(&mut source), Timeouts::read(&mut source));
     let logging = LogSettings::read(&mut source, Form::Serve);
     source.finish()?;
     telemetry::start(logging)?;
@@ -59,7 +65,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
          give --output-older-than, --runs-older-than or --audit-older-than"
     );
     let stores = opening::open(&database.context("no database is named")?).await?;
-    let objects = Objects::directory(&storage.directory)?;
+    let objects = Objects::of(&storage, &trusted, &timeouts)?;
     let retention = Retention::new(stores.retention, objects, settings);
     let purged = retention.once(OffsetDateTime::now_utc(), arguments.dry_run).await?;
     println!("{}", if arguments.dry_run { "would be removed:" } else { "removed:" });

@@ -68,7 +68,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let secret_keys = settings.secrets.secret_keys.clone();
     let app = App::new(Parts {
         stores: opening::open(&database).await?,
-        objects: Objects::of(&settings)?,
+        objects: Objects::of(&settings.storage, &settings.tls, &settings.requests)?,
         secret_keys: secret_keys.context("DISPATCHER_SECRET_KEYS is required")?,
         more_services: Vec::new(),
         settings,

@@ -24,9 +24,8 @@ use time::OffsetDateTime;
 use self::s3::Bucket;
 use crate::{
     config::{
-        Settings,
         storage::{S3Settings, StorageSettings},
-        tls::Timeouts,
+        tls::{Timeouts, TlsSettings},
     },
     tls,
 };
@@ -112,16 +111,20 @@ impl Objects {
     ///
     /// # Errors
     /// When the directory cannot be made or entered, or `TLS_CA_FILE` cannot be used.
-    pub fn of(settings: &Settings) -> anyhow::Result<Self> {
-        let s3 = match &settings.storage {
+    pub fn of(
+        settings: &StorageSettings,
+        trusted: &TlsSettings,
+        timeouts: &Timeouts,
+    ) -> anyhow::Result<Self> {
+        let s3 = match settings {
             StorageSettings::Directory(path) => return Self::directory(path),
             StorageSettings::S3(s3) => s3,
         };
-        let Timeouts { connect, read } = settings.requests;
+        let Timeouts { connect, read } = *timeouts;
         // The service answers a whole piece when it has it, which takes longer than an answer of
         // another.
         let timeouts = Timeouts { connect, read: read.max(LEAST_PATIENCE) };
-        Self::buckets(s3, &tls::http_client(&settings.tls, &timeouts)?)
+        Self::buckets(s3, &tls::http_client(trusted, &timeouts)?)
     }
 
     /// Buckets as object store, by this client.

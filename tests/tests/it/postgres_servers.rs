@@ -60,7 +60,8 @@ impl Bench {
         let read = |path| std::fs::read_to_string(path).unwrap();
         let options = format!("-c ssl=on -c ssl_cert_file=@/crt -c ssl_key_file=@/key {more}");
         let hba = ONLY_TLS.to_owned();
-        let files = vec![("crt", read(&issued.certificate)), ("key", read(&issued.key)), ("hba", hba)];
+        let files =
+            vec![("crt", read(&issued.certificate)), ("key", read(&issued.key)), ("hba", hba)];
         Self::start(&options, files).await
     }
 
