@@ -9,6 +9,7 @@ mod clean;
 mod config;
 mod data_dir;
 mod events;
+mod frame;
 mod healthcheck;
 mod keys;
 mod loops;

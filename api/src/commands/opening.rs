@@ -5,7 +5,11 @@ use crate::{
         database::{self, Database},
         source::Source,
     },
-    store::{Stores, postgres::PostgresStore, sqlite},
+    store::{
+        StoreError, Stores,
+        postgres::{PostgresStore, migrate::MigrateError},
+        sqlite,
+    },
 };
 
 /// Reads which database is meant; none is a mistake.
@@ -35,6 +39,16 @@ pub(super) async fn open(database: &Database) -> anyhow::Result<Stores> {
             Ok(tokio::task::spawn_blocking(move || sqlite::Store::open(&directory)).await??)
         }
     }
+}
+
+/// Whether a database that could not be opened may be there later.
+pub(super) fn may_come(error: &anyhow::Error) -> bool {
+    let store = error.downcast_ref::<StoreError>();
+    let migrating = error.downcast_ref::<MigrateError>().and_then(|error| match error {
+        MigrateError::Store(store) => Some(store),
+        MigrateError::Refused(_) => None,
+    });
+    matches!(store.or(migrating), Some(StoreError::Unavailable(_)))
 }
 
 /// Brings the database to this version's shape, and says what was done.

@@ -4,24 +4,23 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::Mutex,
-};
 
-use super::{loops::Loops, opening, publishing, telemetry};
+use super::{
+    frame::{Frame, Signals},
+    loops::Loops,
+    opening, publishing, telemetry,
+};
 use crate::{
     app::{App, Parts},
     auth::feeding,
-    config::{Settings, connector::ConnectorImpl, source::Source, values::ListenAddress},
+    config::{Settings, connector::ConnectorImpl, database::Database, source::Source},
     execution::local::LocalWorker,
     http::{
         listen::Listener,
         metrics, router,
         server::{self, Server},
     },
-    storage::Objects,
+    storage::{Objects, Unready},
 };
 
 /// Modules of the original's process; here they are always all there.
@@ -65,16 +64,33 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     for address in &settings.http.listen {
         listeners.push(Listener::bind(address).await?);
     }
-    let secret_keys = settings.secrets.secret_keys.clone();
-    let app = App::new(Parts {
-        stores: opening::open(&database).await?,
-        objects: Objects::of(&settings.storage, &settings.tls, &settings.requests)?,
-        secret_keys: secret_keys.context("DISPATCHER_SECRET_KEYS is required")?,
-        more_services: Vec::new(),
-        settings,
-    })?;
-    Instance::start(app, listeners).await?.until_signal().await;
+    let frame = Frame::raise(&settings.http, listeners).await?;
+    let started = tokio::select! {
+        started = start(settings, &database, &frame) => Some(started?),
+        () = frame.signals.next() => None,
+    };
+    match started {
+        Some(parts) => Instance::start(App::new(parts)?, frame).await?.until_signal().await,
+        None => tracing::info!("ended before everything it needs was there"),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the service is made of, once all of it is there. Settings that are wrong, and a database that
+/// is not ours to touch, are not waited for.
+async fn start(settings: Settings, database: &Database, frame: &Frame) -> anyhow::Result<Parts> {
+    let secret_keys = settings.secrets.secret_keys.clone();
+    let secret_keys = secret_keys.context("DISPATCHER_SECRET_KEYS is required")?;
+    let objects = Objects::of(&settings.storage, &settings.tls, &settings.requests)?;
+    let stores = frame
+        .wait_for("database", async || opening::open(database).await, opening::may_come)
+        .await?;
+    let prepared = async || Ok(objects.prepare().await?);
+    let may_come = |error: &anyhow::Error| {
+        error.downcast_ref::<Unready>().is_some_and(|unready| !unready.lasting)
+    };
+    frame.wait_for("store", prepared, may_come).await?;
+    Ok(Parts { stores, objects, secret_keys, more_services: Vec::new(), settings })
 }
 
 /// A running instance.
@@ -89,26 +105,22 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Serves on the listeners and starts every loop.
+    /// Serves on the listeners of the frame and starts every loop.
     ///
     /// # Errors
-    /// When the metrics port is taken, signals cannot be received, or the address of the broker
-    /// cannot be understood.
-    pub(super) async fn start(app: App, listeners: Vec<Listener>) -> anyhow::Result<Self> {
-        let signals = Signals::receive()?;
+    /// When the local worker's address belongs to somebody else, or the address of the broker cannot
+    /// be understood.
+    pub(super) async fn start(app: App, frame: Frame) -> anyhow::Result<Self> {
+        let Frame { server, probes, handle, signals, metrics: address, .. } = frame;
         say_what_is_special(&app.settings);
-        let handle: PrometheusHandle = metrics::install()?;
-        let http = &app.settings.http;
-        let probes = Listener::bind(&ListenAddress::Tcp(http.metrics)).await?;
-        let address = probes.tcp_address();
-        let probes = Server::start(vec![probes], metrics::router(&app, handle.clone()), http);
+        probes.answer_by(metrics::router(&app, handle.clone()));
         let publisher = publishing::publisher(&app)?;
         let times = feeding::last_auth_ways(&app)?;
         // Before the first request, so that nobody who may call is refused.
         feeding::start(&app).await;
         // Likewise, so that a dispatch to it is not refused.
         let worker = LocalWorker::of(&app).await?;
-        let server = Server::start(listeners, router::router(&app), http);
+        server.answer_by(router::router(&app));
         let loops = Loops::start(&app, handle, worker, publisher, times);
         Ok(Self { app, server, probes, loops, signals, metrics: address })
     }
@@ -124,27 +136,6 @@ impl Instance {
         }
         self.probes.stop(PROBES_TIMEOUT).await;
         tracing::info!("ended");
-    }
-}
-
-/// The signals that end an instance. Received from the start, so that none kills it.
-struct Signals {
-    terminate: Mutex<Signal>,
-    interrupt: Mutex<Signal>,
-}
-
-impl Signals {
-    fn receive() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: Mutex::new(signal(SignalKind::terminate())?),
-            interrupt: Mutex::new(signal(SignalKind::interrupt())?),
-        })
-    }
-
-    async fn next(&self) {
-        let mut terminate = self.terminate.lock().await;
-        let mut interrupt = self.interrupt.lock().await;
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
-use super::{data_dir::DataDir, opening, serve::Instance, telemetry};
+use super::{data_dir::DataDir, frame::Frame, opening, serve::Instance, telemetry};
 use crate::{
     app::{App, Parts},
     config::{
@@ -51,8 +51,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (mut settings, _) = Settings::checked(Source::from_process(), Some(&own))?;
     settings.local.name = arguments.name.unwrap_or(settings.local.name);
     telemetry::start(settings.logging)?;
+    let frame = Frame::raise(&settings.http, vec![listener]).await?;
     let app = wire(settings, &data).await?;
-    let instance = Instance::start(app.clone(), vec![listener]).await?;
+    let instance = Instance::start(app.clone(), frame).await?;
     let (url, local) = (&app.settings.dispatch.public_url, &app.settings.local);
     data.announce(url, &local.org_id, local.recipient)?;
     println!("Dispatcher is serving on {url}");

@@ -23,6 +23,11 @@ pub async fn ready(State(app): State<App>) -> Response {
     if missing.is_empty() {
         return JsonReply(StatusCode::OK, json!({ "status": "ready" })).into_response();
     }
+    not_ready(&missing)
+}
+
+/// The answer that names what is missing.
+pub(super) fn not_ready(missing: &[Missing]) -> Response {
     let missing: Vec<_> =
         missing.iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
     let body = json!({ "status": "not_ready", "missing": missing });
@@ -56,7 +61,7 @@ pub async fn probe_ready(State(app): State<App>) -> Response {
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 const NO_ANSWER: &str = "it does not answer in time";
 
-type Missing = (&'static str, String);
+pub(super) type Missing = (&'static str, String);
 
 fn probe(missing: Vec<Missing>) -> Response {
     if missing.is_empty() {

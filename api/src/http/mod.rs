@@ -16,3 +16,4 @@ pub mod router;
 pub mod schema;
 pub mod server;
 pub mod source;
+pub mod waiting;

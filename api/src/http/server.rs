@@ -4,7 +4,11 @@
 //! taken for the drain delay. Then nothing is accepted any more, idle connections are closed,
 //! streams are told to end, and requests under way have the graceful timeout.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::Request};
 use hyper::body::Incoming;
@@ -24,7 +28,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What connections of one server share.
 struct Connections {
-    router: Router,
+    /// What answers the next request.
+    router: RwLock<Router>,
     http: hyper::server::conn::http1::Builder,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -51,7 +56,7 @@ impl Server {
             .header_read_timeout(settings.header_timeout)
             .max_buf_size(settings.max_header_size);
         let server = Self(Arc::new(Connections {
-            router,
+            router: RwLock::new(router),
             http,
             permits: Arc::new(Semaphore::new(settings.max_connections)),
             tasks: TaskTracker::new(),
@@ -62,6 +67,11 @@ impl Server {
             server.0.tasks.spawn(accept(Arc::clone(&server.0), listener));
         }
         server
+    }
+
+    /// From the next request on this router answers, also on connections that are there.
+    pub fn answer_by(&self, router: Router) {
+        *self.0.router.write().unwrap_or_else(PoisonError::into_inner) = router;
     }
 
     /// Accepts nothing any more and waits for requests under way, at most this long. `false`: some
@@ -112,10 +122,11 @@ async fn accept(connections: Arc<Connections>, listener: Listener) {
 }
 
 async fn serve(connections: &Connections, stream: Box<dyn Stream>, peer: Peer) {
-    let service = connections.router.clone().map_request(move |request: Request<Incoming>| {
+    let service = tower::service_fn(|request: Request<Incoming>| {
+        let router = connections.router.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
-        request
+        request.extensions_mut().insert(peer.clone());
+        router.oneshot(request)
     });
     let service = TowerToHyperService::new(service);
     let connection = connections.http.serve_connection(TokioIo::new(stream), service);

@@ -252,3 +252,43 @@ async fn a_database_that_goes_away_under_a_run_costs_nothing_of_it() {
     let (run, log) = bench.ended(play("all", "- ansible.builtin.ping:"), json!({})).await;
     assert_eq!(run.status, RunStatus::Success, "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn started_before_its_database_it_waits_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let directory = home.path().to_owned();
+    let url = format!("postgres://postgres@localhost:{port}/postgres");
+    let starting =
+        tokio::spawn(async move { Service::serve(&directory, &url, &[]).await.unwrap() });
+    let client = reqwest::Client::new();
+    let ask = async |path: &str| {
+        let address = std::fs::read_to_string(home.path().join("address")).ok()?;
+        let answer = client.get(format!("http://{address}{path}")).send().await.ok()?;
+        Some((answer.status(), answer.text().await.ok()?))
+    };
+    until("it names what is missing", async || {
+        ask("/health/ready").await.is_some_and(|(status, text)| {
+            status == StatusCode::SERVICE_UNAVAILABLE && text.contains("\"database\"")
+        })
+    })
+    .await;
+    assert_eq!(ask("/health/live").await.unwrap().0, StatusCode::OK);
+    let (status, text) = ask(&format!("{BASE}/runs")).await.unwrap();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.contains("starting"), "{text}");
+    let options = format!("-c listen_addresses=localhost -c port={port}");
+    let server = tokio::task::spawn_blocking(move || PrivatePostgres::start_with(&options, &[]));
+    let _server = server.await.unwrap().unwrap();
+    let mut service = tokio::time::timeout(PATIENCE, starting).await.unwrap().unwrap();
+    assert_eq!(status_of(&service, &format!("{BASE}/runs")).await, StatusCode::OK);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_want_it_stops_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    let database = PrivatePostgres::shared().await.unwrap().url("nowhere");
+    let error = Service::serve(home.path(), &database, &[]).await.err().unwrap().to_string();
+    assert!(error.contains("ended with") && error.contains("nowhere"), "{error}");
+}
