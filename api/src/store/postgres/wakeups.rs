@@ -7,12 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
-use super::{
-    PostgresStore,
-    connection::one,
-    fault::Fault,
-    servers::Purpose,
-};
+use super::{PostgresStore, connection::one, fault::Fault, servers::Purpose};
 use crate::store::{
     StoreResult,
     wakeups::{Ear, WakeupStore},
