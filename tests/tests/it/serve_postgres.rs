@@ -257,30 +257,31 @@ async fn a_database_that_goes_away_under_a_run_costs_nothing_of_it() {
 async fn started_before_its_database_it_waits_and_says_so() {
     let home = tempfile::tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let directory = home.path().to_owned();
     let url = format!("postgres://postgres@localhost:{port}/postgres");
-    let starting =
-        tokio::spawn(async move { Service::serve(&directory, &url, &[]).await.unwrap() });
     let client = reqwest::Client::new();
     let ask = async |path: &str| {
         let address = std::fs::read_to_string(home.path().join("address")).ok()?;
         let answer = client.get(format!("http://{address}{path}")).send().await.ok()?;
         Some((answer.status(), answer.text().await.ok()?))
     };
-    until("it names what is missing", async || {
-        ask("/health/ready").await.is_some_and(|(status, text)| {
-            status == StatusCode::SERVICE_UNAVAILABLE && text.contains("\"database\"")
+    let meanwhile = async {
+        until("it names what is missing", async || {
+            ask("/health/ready").await.is_some_and(|(status, text)| {
+                status == StatusCode::SERVICE_UNAVAILABLE && text.contains("\"database\"")
+            })
         })
-    })
-    .await;
-    assert_eq!(ask("/health/live").await.unwrap().0, StatusCode::OK);
-    let (status, text) = ask(&format!("{BASE}/runs")).await.unwrap();
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(text.contains("starting"), "{text}");
-    let options = format!("-c listen_addresses=localhost -c port={port}");
-    let server = tokio::task::spawn_blocking(move || PrivatePostgres::start_with(&options, &[]));
-    let _server = server.await.unwrap().unwrap();
-    let mut service = tokio::time::timeout(PATIENCE, starting).await.unwrap().unwrap();
+        .await;
+        assert_eq!(ask("/health/live").await.unwrap().0, StatusCode::OK);
+        let (status, text) = ask(&format!("{BASE}/runs")).await.unwrap();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.contains("starting"), "{text}");
+        let options = format!("-c listen_addresses=localhost -c port={port}");
+        let server =
+            tokio::task::spawn_blocking(move || PrivatePostgres::start_with(&options, &[]));
+        server.await.unwrap().unwrap()
+    };
+    let (service, _server) = tokio::join!(Service::serve(home.path(), &url, &[]), meanwhile);
+    let mut service = service.unwrap();
     assert_eq!(status_of(&service, &format!("{BASE}/runs")).await, StatusCode::OK);
     service.stop().await.unwrap();
 }
