@@ -249,7 +249,13 @@ async fn whoever_takes_writes_is_followed() {
     let server = second.server;
     tokio::task::spawn_blocking(move || server.crash().unwrap()).await.unwrap();
     assert!(written(&stores).await.is_err(), "there is nobody to write to");
-    first.ask("postgres", "SET default_transaction_read_only = off; ALTER SYSTEM RESET ALL").await;
+    first.ask("postgres", "ALTER SYSTEM RESET default_transaction_read_only").await;
+    first.ask("postgres", "SELECT pg_reload_conf()").await;
+    let since = Instant::now();
+    while !written(&stores).await.is_ok_and(|found| found) {
+        assert!(since.elapsed() < Duration::from_secs(20), "it does not come back to the first");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

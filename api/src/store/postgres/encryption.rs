@@ -121,7 +121,8 @@ impl ServerCertVerifier for Verifier {
 pub(super) fn cure(error: &Error) -> Option<&'static str> {
     let Error::InvalidCertificate(why) = error else { return None };
     Some(match why {
-        CertificateError::UnknownIssuer => {
+        // Another authority of the same name has another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "DB_CA must name the authority that has signed for the server"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
