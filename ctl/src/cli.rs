@@ -10,6 +10,7 @@ use dispatcher_wire::RunStatus;
 
 use crate::{
     inputs,
+    keys::args::{AuditArgs, KeysCommand},
     output::{self, ColorChoice, Format},
     registry::RecipientsArgs,
     trouble::{Result, status},
@@ -89,6 +90,13 @@ pub(crate) enum Command {
     /// List stored playbooks, store one, look at one
     #[command(subcommand)]
     Playbooks(PlaybooksCommand),
+    /// Make, list, replace and revoke keys of services (for admins)
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// List what people and keys changed (for admins)
+    Audit(AuditArgs),
+    /// Show who the dispatcher takes you for
+    Identity,
     /// Name dispatchers, with their keys, and choose among them
     #[command(subcommand)]
     Context(ContextCommand),

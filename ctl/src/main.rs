@@ -5,13 +5,16 @@
 //! per group of commands → `output` and `paint` (what is shown). Every failure is a `Trouble`,
 //! which knows its exit status; it is printed here, once.
 
+mod audit;
 mod bundle;
 mod cli;
 mod client;
 mod connection;
 mod context;
 mod follow;
+mod identity;
 mod inputs;
+mod keys;
 mod listings;
 mod logs;
 mod output;
@@ -55,6 +58,9 @@ async fn obey(cli: Cli) -> Result<u8> {
         Command::Recipients(args) => registry::recipients(at, args).await,
         Command::Uploads => listings::uploads(at).await,
         Command::Playbooks(command) => playbooks::playbooks(at, command).await,
+        Command::Keys(command) => keys::keys(at, command).await,
+        Command::Audit(args) => audit::audit(at, args).await,
+        Command::Identity => identity::identity(at).await,
         Command::Context(command) => context::context(at, command),
         Command::Completion { shell } => cli::completion(shell),
     }

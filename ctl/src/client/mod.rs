@@ -147,6 +147,11 @@ impl Client {
         self.send(&Call::new(Method::DELETE, self.public_url(path, &[])?)).await.map(drop)
     }
 
+    /// Ends something below the base path, and reads what the dispatcher says of it.
+    pub(crate) async fn end<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T> {
+        self.send_json(Call::new(Method::DELETE, self.public_url(path, &[])?)).await
+    }
+
     /// Opens a stream below the base path; only its beginning has a time limit.
     pub(crate) async fn open(
         &self,

@@ -8,5 +8,6 @@ mod failures;
 mod fake;
 mod following;
 mod interrupts;
+mod keys;
 mod program;
 mod terminal;
