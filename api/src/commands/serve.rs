@@ -20,6 +20,7 @@ use crate::{
         metrics, router,
         server::{self, Server},
     },
+    runs::counting,
     storage::{Objects, Unready},
 };
 
@@ -113,6 +114,7 @@ impl Instance {
     pub(super) async fn start(app: App, frame: Frame) -> anyhow::Result<Self> {
         let Frame { server, probes, handle, signals, metrics: address, .. } = frame;
         say_what_is_special(&app.settings);
+        counting::begin();
         probes.answer_by(metrics::router(&app, handle.clone()));
         let publisher = publishing::publisher(&app)?;
         let times = feeding::last_auth_ways(&app)?;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod dispatch;
+mod events;
 mod execution;
 mod inbox;
 mod instances;
