@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use dispatcher_api::{
+    config::execution::DEFAULT_LOCAL_ORG,
     runs::model::{CancelRequest, NewRun},
     store::{Stores, events::Fence},
 };
@@ -19,7 +20,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 /// The organisation that the key of these tests acts for.
-const ORG: &str = "5318290";
+const ORG: &str = DEFAULT_LOCAL_ORG;
 
 /// A broker with a consumer, a database, and what is needed to start instances.
 struct Stage {
@@ -144,7 +145,7 @@ async fn everything_arrives_in_order_though_the_broker_is_killed() {
     tokio::join!(stage.change(20), killing);
     stage.all_arrived().await;
     let path = format!("{BASE}/events/read");
-    let request = service.request(reqwest::Method::POST, &path).header("x-dispatcher-org", ORG);
+    let request = service.request(reqwest::Method::POST, &path);
     let answer = request.json(&json!({"status": "canceled", "limit": 7})).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     let told: Value = answer.json().await.unwrap();
@@ -227,7 +228,7 @@ async fn a_broker_that_hangs_keeps_nobody_from_working() {
     while started.elapsed() < Duration::from_secs(7) {
         let asked = std::time::Instant::now();
         let request = service.request(reqwest::Method::GET, &format!("{BASE}/runs?limit=1"));
-        let answer = request.header("x-dispatcher-org", ORG).send().await.unwrap();
+        let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 200);
         assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
         tokio::time::sleep(Duration::from_millis(200)).await;
