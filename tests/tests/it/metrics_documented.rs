@@ -23,15 +23,16 @@ fn quoted(text: &str) -> Option<&str> {
 }
 
 /// The names that metrics are made under, in one source: texts, or constants of any source.
-fn made(text: &str, constants: &[(String, String)]) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+fn made(text: &str, all: &[(String, String)]) -> BTreeSet<String> {
+    let (own, mut names) = (constants(text), BTreeSet::new());
     for kind in ["counter!(", "gauge!(", "histogram!("] {
         for (at, _) in text.match_indices(kind) {
             let rest = text[at + kind.len()..].trim_start();
             let named = quoted(rest).map(str::to_owned).or_else(|| {
                 let path = rest.split([',', ')']).next()?.trim();
                 let name = path.rsplit("::").next()?;
-                constants.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+                let mut constants = own.iter().chain(all);
+                constants.find(|(known, _)| known == name).map(|(_, value)| value.clone())
             });
             names.insert(named.unwrap_or_else(|| {
                 panic!("a metric whose name is neither a text nor a constant: {}", &rest[..40])
