@@ -11,6 +11,7 @@ use dispatcher_wire::RunStatus;
 use crate::{
     inputs,
     keys::args::{AuditArgs, KeysCommand},
+    login::LoginArgs,
     output::{self, ColorChoice, Format},
     registry::RecipientsArgs,
     trouble::{Result, status},
@@ -49,7 +50,7 @@ pub(crate) struct Cli {
 }
 
 /// Options of every command: which dispatcher, and how answers look.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct At {
     /// The context to use (see `dispatchctl context`)
@@ -97,6 +98,10 @@ pub(crate) enum Command {
     Audit(AuditArgs),
     /// Show who the dispatcher takes you for
     Identity,
+    /// Log in with any browser; the login is kept in the context and used instead of a key
+    Login(LoginArgs),
+    /// Log out of the context
+    Logout,
     /// Name dispatchers, with their keys, and choose among them
     #[command(subcommand)]
     Context(ContextCommand),

@@ -7,6 +7,7 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use reqwest::Url;
@@ -16,6 +17,7 @@ use crate::{
     cli::At,
     context::file::{self, Contexts},
     inputs,
+    login::session::Session,
     trouble::{Result, Trouble},
 };
 
@@ -78,6 +80,8 @@ pub(crate) struct Connection {
     pub(crate) url: Sourced<Url>,
     /// The key to show.
     pub(crate) key: Option<Sourced<Key>>,
+    /// The login to use; then there is no key.
+    pub(crate) login: Option<Sourced<Arc<Session>>>,
     /// The organisation.
     pub(crate) org: Option<Sourced<String>>,
 }
@@ -94,6 +98,7 @@ struct Standalone {
 struct Place {
     url: Sourced<Url>,
     key: Option<KeyAt>,
+    login: Option<Sourced<Arc<Session>>>,
     org: Option<Sourced<String>>,
     insecure: bool,
 }
@@ -125,27 +130,49 @@ impl Connection {
         let own_key = key_from_options(at, var)?;
         let org = option_or(at.org.clone(), "--org", var, "DISPATCHER_ORG");
         let (place, strange) = match (place, named.is_some() && !same) {
-            (place, true) => (None, place.and_then(|place| place.key).is_some()),
+            (place, true) => {
+                (None, place.is_some_and(|place| place.key.is_some() || place.login.is_some()))
+            }
             (place, false) => (place, false),
         };
         if strange && own_key.is_none() {
             return Err(foreign_key(named.as_ref()));
         }
         let insecure = place.as_ref().is_some_and(|place| place.insecure);
-        let (place_url, place_key, place_org) =
-            place.map_or((None, None, None), |p| (Some(p.url), p.key, p.org));
-        let key = match own_key {
-            Some(key) => Some(key),
-            None => place_key.map(KeyAt::open).transpose()?,
+        let (place_url, place_key, place_login, place_org) =
+            place.map_or((None, None, None, None), |p| (Some(p.url), p.key, p.login, p.org));
+        let login = place_login.filter(|_| own_key.is_none());
+        let key = match (own_key, &login) {
+            (Some(key), _) => Some(key),
+            (None, Some(_)) => None,
+            (None, None) => place_key.map(KeyAt::open).transpose()?,
         };
         let url = named.or(place_url).ok_or_else(nowhere)?;
-        let connection = Self { url, key, org: org.or(place_org) };
+        let connection = Self { url, key, login, org: org.or(place_org) };
         connection.refuse_leak(insecure)?;
         Ok(connection)
     }
 
+    /// To this address, as nobody.
+    pub(crate) fn anonymous(url: &str, from: &str) -> Result<Self> {
+        let url = parse_url(url, from.to_owned())?;
+        Ok(Self { url, key: None, login: None, org: None })
+    }
+
+    /// What the options say, with the context's login even where the environment holds a key.
+    pub(crate) fn of_login(at: &At) -> Result<Self> {
+        Self::resolve_with(at, &|name| {
+            let other = matches!(name, "DISPATCHER_KEY" | "DISPATCHER_URL");
+            if other { None } else { variable(name) }
+        })
+    }
+
     fn refuse_leak(&self, insecure: bool) -> Result<()> {
-        if self.key.is_none() || insecure || self.is_encrypted() || self.is_loopback() {
+        if self.key.is_none() && self.login.is_none()
+            || insecure
+            || self.is_encrypted()
+            || self.is_loopback()
+        {
             return Ok(());
         }
         Err(Trouble::usage(format!(
@@ -177,7 +204,8 @@ impl KeyAt {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether an address is on this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>() {
@@ -225,18 +253,19 @@ fn place(at: &At, var: &dyn Fn(&str) -> Option<String>) -> Result<Option<Place>>
         });
     }
     // A command that has everything it needs works without a home.
-    let contexts = match file::path(var) {
-        Ok(path) => Contexts::load(&path)?,
+    let path = file::path(var);
+    let (path, contexts) = match path {
+        Ok(path) => (path.clone(), Contexts::load(&path)?),
         Err(trouble) if named.is_some() => return Err(trouble),
-        Err(_) => Contexts::default(),
+        Err(_) => (PathBuf::new(), Contexts::default()),
     };
     match named.or_else(|| contexts.current.clone()) {
-        Some(name) => of_context(&contexts, &name).map(Some),
+        Some(name) => of_context(&path, &contexts, &name).map(Some),
         None => of_standalone(Path::new("./data")),
     }
 }
 
-fn of_context(contexts: &Contexts, name: &str) -> Result<Place> {
+fn of_context(path: &Path, contexts: &Contexts, name: &str) -> Result<Place> {
     let context = contexts.get(name)?;
     let from = format!("context `{name}`");
     let key = match (&context.key, &context.key_file) {
@@ -249,6 +278,10 @@ fn of_context(contexts: &Contexts, name: &str) -> Result<Place> {
     Ok(Place {
         url: parse_url(&context.url, from.clone())?,
         key,
+        login: context.login.clone().map(|login| Sourced {
+            value: Arc::new(Session::new(path.to_owned(), name.to_owned(), login)),
+            from: from.clone(),
+        }),
         org: context.org.clone().map(|value| Sourced { value, from }),
         insecure: context.insecure,
     })
@@ -278,6 +311,7 @@ fn of_standalone(folder: &Path) -> Result<Option<Place>> {
     Ok(Some(Place {
         url,
         key: Some(KeyAt::File(Sourced { value: key_file, from: from.clone() })),
+        login: None,
         org: Some(Sourced { value: found.org_id, from }),
         insecure: false,
     }))

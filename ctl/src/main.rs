@@ -16,6 +16,7 @@ mod identity;
 mod inputs;
 mod keys;
 mod listings;
+mod login;
 mod logs;
 mod output;
 mod playbooks;
@@ -61,6 +62,8 @@ async fn obey(cli: Cli) -> Result<u8> {
         Command::Keys(command) => keys::keys(at, command).await,
         Command::Audit(args) => audit::audit(at, args).await,
         Command::Identity => identity::identity(at).await,
+        Command::Login(args) => login::login(at, args).await,
+        Command::Logout => login::logout(at).await,
         Command::Context(command) => context::context(at, command),
         Command::Completion { shell } => cli::completion(shell),
     }

@@ -47,14 +47,16 @@ impl Client {
 
     /// Which key and organisation were sent, by their places.
     fn as_whom(&self) -> String {
-        let Connection { url, key, org } = &self.connection;
-        let Some(key) = key else {
+        let Connection { url, key, login, org } = &self.connection;
+        let login = login.as_ref().map(|login| format!("the login came from {}", login.from));
+        let key = key.as_ref().map(|key| format!("the key came from {}", key.from));
+        let Some(way) = login.or(key) else {
             return format!(
-                "no key was sent to {}: set DISPATCHER_KEY, --key-file, or one in the context",
+                "no key was sent to {}: set DISPATCHER_KEY, --key-file, or one in the context, or log in (dispatchctl login)",
                 url.value
             );
         };
-        let key = format!("the key came from {}, for {}", key.from, url.value);
+        let key = format!("{way}, for {}", url.value);
         match org {
             Some(org) => format!("{key}\nthe organisation `{}` came from {}", org.value, org.from),
             None => key,

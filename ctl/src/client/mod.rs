@@ -24,7 +24,7 @@ const BASE: [&str; 3] = ["api", "playbook-dispatcher", "v1"];
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request may take, streams excepted.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a body may take on top, per MiB, so that slow lines can send large ones.
 const TIMEOUT_PER_MIB: Duration = Duration::from_secs(8);
 /// Unanswered probes after which a silent connection counts as dead.
@@ -61,17 +61,9 @@ impl Client {
         Self::to(Connection::resolve(at)?)
     }
 
-    fn to(connection: Connection) -> Result<Self> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("dispatchctl/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers(&connection)?)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_keepalive(KEEPALIVE)
-            .tcp_keepalive_interval(KEEPALIVE)
-            .redirect(redirect::Policy::none());
-        if connection.is_loopback() {
-            builder = builder.no_proxy();
-        }
+    /// A client of this connection.
+    pub(crate) fn to(connection: Connection) -> Result<Self> {
+        let builder = plain(connection.is_loopback()).default_headers(headers(&connection)?);
         let http =
             builder.build().map_err(|e| Trouble::failed(format!("cannot speak HTTP: {e}")))?;
         Ok(Self { http, connection })
@@ -159,9 +151,10 @@ impl Client {
         query: &[(String, String)],
     ) -> Result<Response> {
         let path: Vec<_> = path.iter().map(String::as_str).collect();
-        let request = self.http.get(self.public_url(&path, query)?);
-        match tokio::time::timeout(REQUEST_TIMEOUT, request.send()).await {
-            Ok(answer) => self.checked(answer.map_err(|error| self.unreachable(&error))?).await,
+        let url = self.public_url(&path, query)?;
+        let request = || self.http.get(url.clone());
+        match tokio::time::timeout(REQUEST_TIMEOUT, self.authorized(request)).await {
+            Ok(answer) => self.checked(answer?.map_err(|error| self.unreachable(&error))?).await,
             Err(_) => Err(self.silent()),
         }
     }
@@ -219,7 +212,7 @@ impl Client {
         let mut waits = 0;
         let mut retried = !call.is_repeatable();
         loop {
-            match call.request(&self.http).send().await {
+            match self.authorized(|| call.request(&self.http)).await? {
                 Err(_) if !retried => retried = true,
                 Err(error) => return Err(self.unreachable(&error)),
                 Ok(answer) => {
@@ -229,6 +222,24 @@ impl Client {
                     tokio::time::sleep(pause).await;
                 }
             }
+        }
+    }
+
+    /// Sends with the login's token, where there is one; once more with another token where it is
+    /// refused, since nothing was done then.
+    async fn authorized(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<reqwest::Result<Response>> {
+        let Some(login) = &self.connection.login else { return Ok(request().send().await) };
+        let token = login.value.token().await?;
+        let answer = request().bearer_auth(&token).send().await;
+        if !answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED) {
+            return Ok(answer);
+        }
+        match login.value.token_instead_of(&token).await? {
+            Some(other) => Ok(request().bearer_auth(other).send().await),
+            None => Ok(answer),
         }
     }
 
@@ -291,6 +302,17 @@ impl<'a> Call<'a> {
         let seconds: u64 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds.clamp(1, MAX_WAIT)))
     }
+}
+
+/// What every client of this program has in common. A proxy is never asked for this machine.
+pub(crate) fn plain(loopback: bool) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("dispatchctl/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_keepalive(KEEPALIVE)
+        .tcp_keepalive_interval(KEEPALIVE)
+        .redirect(redirect::Policy::none());
+    if loopback { builder.no_proxy() } else { builder }
 }
 
 fn headers(connection: &Connection) -> Result<HeaderMap> {

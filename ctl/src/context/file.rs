@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     connection::Key,
+    login::session::Login,
     trouble::{Result, Trouble},
 };
 
@@ -33,6 +34,9 @@ pub(crate) struct Context {
     /// A file with the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key_file: Option<PathBuf>,
+    /// What a person who logged in was given; comes before a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) login: Option<Login>,
     /// The organisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) org: Option<String>,
@@ -79,7 +83,7 @@ impl Contexts {
     }
 
     fn hold_a_key(&self) -> bool {
-        self.contexts.values().any(|context| context.key.is_some())
+        self.contexts.values().any(|context| context.key.is_some() || context.login.is_some())
     }
 
     /// Replaces the file: its readers see the old one or the new one, whole.

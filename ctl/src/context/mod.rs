@@ -60,6 +60,9 @@ fn entry(contexts: &Contexts, name: &str, context: &Context) -> Value {
 }
 
 fn key_place(context: &Context) -> String {
+    if let Some(login) = &context.login {
+        return format!("login at {}", login.issuer);
+    }
     match (&context.key, &context.key_file) {
         (Some(_), _) => "stored".to_owned(),
         (None, Some(file)) => file.display().to_string(),
@@ -115,6 +118,7 @@ fn change(at: &At, args: &ContextSetArgs, context: &mut Context) -> Result<()> {
             // The key of the old address is nothing for the new one.
             if !context.url.is_empty() && context.url != url {
                 (context.key, context.key_file) = (None, None);
+                context.login = None;
             }
             context.url = url;
         }
@@ -133,10 +137,12 @@ fn change(at: &At, args: &ContextSetArgs, context: &mut Context) -> Result<()> {
             Trouble::usage(format!("`{}` cannot be a key file: {error}", file.display()))
         })?;
         (context.key, context.key_file) = (None, Some(absolute));
+        context.login = None;
     }
     if args.key_stdin {
         let key = Key::parse(&secret::from_stdin("key")?, "standard input")?;
         (context.key, context.key_file) = (Some(key), None);
+        context.login = None;
     }
     Ok(())
 }
@@ -145,7 +151,11 @@ fn show(at: &At) -> Result<()> {
     let found = Connection::resolve(at)?;
     let url = (found.url.value.to_string(), Some(found.url.from));
     let org = found.org.map_or(("-".to_owned(), None), |org| (org.value, Some(org.from)));
-    let key = found.key.map_or(("-".to_owned(), None), |key| ("(set)".to_owned(), Some(key.from)));
+    let key = match (found.login, found.key) {
+        (Some(login), _) => ("(login)".to_owned(), Some(login.from)),
+        (None, Some(key)) => ("(set)".to_owned(), Some(key.from)),
+        (None, None) => ("-".to_owned(), None),
+    };
     let parts = [("url", url), ("org", org), ("key", key)];
     if at.output != Format::Table {
         let all: serde_json::Map<_, _> = parts

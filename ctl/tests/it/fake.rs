@@ -92,7 +92,7 @@ impl Script {
         }
     }
 
-    /// This answer comes instead, once.
+    /// This answer comes instead, once; `{url}` in it is the address of this server.
     pub(crate) fn instead(
         mut self,
         method: &'static str,
@@ -162,7 +162,8 @@ impl Shared {
         }
         if let Some(at) = script.instead.iter().position(|(m, path, ..)| begins(m, path)) {
             let (_, _, code, body) = script.instead.remove(at);
-            return answer(&mut client, code, &body);
+            let own = format!("http://{}", asked.header("host").unwrap_or_default());
+            return answer(&mut client, code, &body.replace("{url}", &own));
         }
         if begins("GET", &format!("{P}/runs/{RUN}/")) {
             let stream = script.streams.pop_front().unwrap_or(Stream::Whole(Vec::new()));

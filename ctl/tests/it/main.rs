@@ -9,5 +9,6 @@ mod fake;
 mod following;
 mod interrupts;
 mod keys;
+mod login;
 mod program;
 mod terminal;
