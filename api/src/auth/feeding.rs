@@ -52,6 +52,15 @@ pub async fn start(app: &App) {
     let feed = Arc::clone(app.auth.feed());
     let keeping = app.shutdown.clone();
     tokio::spawn(keeping.run_until_cancelled_owned(async move { feed.run().await }));
+    let (mut states, heartbeat) = (app.auth.feed().subscribe(), app.heartbeat.clone());
+    tokio::spawn(app.shutdown.clone().run_until_cancelled_owned(async move {
+        loop {
+            heartbeat.auth_version(states.borrow_and_update().state.auth_version);
+            if states.changed().await.is_err() {
+                return;
+            }
+        }
+    }));
     if tokio::time::timeout(FIRST_WORD, app.auth.feed().heard_of_keys()).await.is_err() {
         tracing::warn!("the database has not said which keys there are; going on without them");
     }

@@ -69,6 +69,8 @@ fn organisations() -> Router<App> {
             get(recipients::routes::show).delete(recipients::routes::remove),
         )
         .route(&under("recipients/{id}/labels"), put(recipients::routes::set_labels))
+        .route(&under("identity"), get(auth::routes::identity))
+        .route("/api/v1/identity", get(auth::routes::identity))
         .route(&under("uploads"), get(uploads::routes::list))
         .route(&under("playbooks"), get(playbooks::routes::list))
         .route(&under("playbooks/{name}"), get(playbooks::routes::get))
@@ -82,8 +84,6 @@ fn admins() -> Router<App> {
         .route(&under("keys/{id}/rotate"), post(keys::routes::rotate))
         .route(&under("auth/confirmations"), get(keys::routes::confirmations))
         .route(&under("audit"), get(audit::routes::list))
-        .route(&under("identity"), get(auth::routes::identity))
-        .route("/api/v1/identity", get(auth::routes::identity))
         .route(&under("instances"), get(instances::routes::list))
         .route(&under("events/read"), post(events::routes::read_again))
 }

@@ -40,6 +40,7 @@ mod postgres_servers;
 mod postgres_store;
 mod recipients;
 mod references;
+mod route_roles;
 mod runs_cancel;
 mod runs_dispatch;
 mod runs_faults;
