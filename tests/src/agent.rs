@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many lines a played run prints.
-pub const LINES: usize = 12;
+pub const LINES: usize = 8;
 /// What is played: the run's `marker` goes into the file of executions first, then numbered lines
 /// come in steps, then the counts of a success. `$DIR` is the private data directory.
 const PLAYER: &str = r#"#!/bin/sh

@@ -1,6 +1,7 @@
 //! What the integration tests and benchmarks share: private services and the service itself as a
 //! child process.
 
+pub mod account;
 pub mod agent;
 pub mod agent_home;
 pub mod authority;
@@ -15,6 +16,7 @@ pub mod guarded;
 pub mod haproxy;
 pub mod home;
 pub mod jwt;
+pub mod load;
 pub mod oidc;
 pub mod ports;
 pub mod postgres;

@@ -144,6 +144,10 @@ impl PrivatePostgres {
         while !processes.iter().all(|pid| is_gone(*pid)) {
             std::thread::sleep(Duration::from_millis(5));
         }
+        // Where nobody buries orphans, the dead server still looks alive to the next one.
+        for lock in ["data/postmaster.pid", ".s.PGSQL.5432.lock"] {
+            std::fs::remove_file(self.directory.join(lock)).context(lock)?;
+        }
         Ok(())
     }
 

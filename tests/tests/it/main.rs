@@ -16,6 +16,7 @@ mod agent_registration;
 mod agent_runs;
 mod agent_versions;
 mod audit;
+mod cluster_faults;
 mod conformance_complete;
 mod conformance_postgres;
 mod conformance_sqlite;
