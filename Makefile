@@ -23,6 +23,8 @@ test: ## Every test, with its own private services.
 bench: ## Print the figures of the hot paths as ratios to bare loops.
 	@scripts/deps.sh test
 	cargo run --locked --release -p dispatcher-tests --bin bench
+	cargo build --locked --release -p dispatcher-api
+	cargo run --locked --release -p dispatcher-tests --bin waiting
 
 lint: ## Formatting, lints, documentation, licences, scripts.
 	@scripts/deps.sh lint

@@ -48,7 +48,10 @@ pub struct Service {
 /// When it has not been built, or not since its sources changed (`cargo test` alone does not).
 pub fn binary(name: &str) -> Result<PathBuf> {
     let tests = std::env::current_exe()?;
-    let profile = tests.parent().and_then(Path::parent).context("tests lie in deps/")?;
+    let beside = tests.parent().context("a program lies in a directory")?;
+    // Tests lie in deps/, benchmarks beside the binary itself.
+    let profile = if beside.ends_with("deps") { beside.parent() } else { Some(beside) };
+    let profile = profile.context("deps/ lies in a directory")?;
     let path = profile.join(name);
     let built = std::fs::metadata(&path).and_then(|found| found.modified());
     let missing = || format!("{} is missing: run `cargo build --workspace`", path.display());

@@ -143,18 +143,9 @@ impl InProcess {
     /// # Errors
     /// When the store fails.
     pub async fn worker(&self) -> Result<ScriptedWorker> {
-        let id = Uuid::new_v4();
-        let key = format!("dwk_{}_{}", id.simple(), "s".repeat(32));
-        let recipient = Recipient {
-            id,
-            org_id: ORG.to_owned(),
-            name: "scripted".to_owned(),
-            key_digest: self.app.keyring.digests(key.as_bytes()).into_iter().next(),
-            last_seen: None,
-            created_at: OffsetDateTime::now_utc().truncate_to_microsecond(),
-        };
+        let (recipient, key) = recipient(&self.app.keyring);
         anyhow::ensure!(self.app.stores.recipients.register(&recipient).await?, "id in use");
-        Ok(ScriptedWorker::new(&self.url, id, key))
+        Ok(ScriptedWorker::new(&self.url, recipient.id, key))
     }
 
     /// Creates a run for a recipient, as a dispatch does, and rings its worker.
@@ -198,6 +189,22 @@ impl Drop for InProcess {
     fn drop(&mut self) {
         self.app.shutdown.cancel();
     }
+}
+
+/// A recipient of the usual organisation that is not registered yet, and its worker's key.
+#[must_use]
+pub fn recipient(keyring: &Keyring) -> (Recipient, String) {
+    let id = Uuid::new_v4();
+    let key = format!("dwk_{}_{}", id.simple(), "s".repeat(32));
+    let recipient = Recipient {
+        id,
+        org_id: ORG.to_owned(),
+        name: "scripted".to_owned(),
+        key_digest: keyring.digests(key.as_bytes()).into_iter().next(),
+        last_seen: None,
+        created_at: OffsetDateTime::now_utc().truncate_to_microsecond(),
+    };
+    (recipient, key)
 }
 
 /// A run for this recipient, an hour long, to be changed by the test.
