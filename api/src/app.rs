@@ -107,6 +107,8 @@ impl App {
             settings: settings.execution,
             shutdown: shutdown.clone(),
         });
+        let process = settings.process;
+        let lifecycle = Lifecycle::of_requests(process.max_requests, process.max_requests_jitter);
         let worker_lookups = Lookups::new(Arc::clone(&stores.recipients));
         Ok(Self {
             stores,
@@ -122,7 +124,7 @@ impl App {
             known_workers: Arc::default(),
             heartbeat: Heartbeat::default(),
             worker_lookups,
-            lifecycle: Arc::default(),
+            lifecycle: Arc::new(lifecycle),
             request_ids: Arc::default(),
             shutdown,
         })

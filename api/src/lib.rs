@@ -29,5 +29,6 @@ pub mod recipients;
 pub mod runs;
 pub mod storage;
 pub mod store;
+pub mod systemd;
 pub mod tls;
 pub mod uploads;

@@ -5,7 +5,9 @@ use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::config::{Form, http::HttpSettings, source::Source, values::ListenAddress};
+use crate::config::{
+    Form, gunicorn::Gunicorn, http::HttpSettings, source::Source, values::ListenAddress,
+};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,7 +38,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// Where an instance with this environment can be asked.
 fn own_address() -> anyhow::Result<String> {
-    let settings = HttpSettings::read(&mut Source::from_process(), Form::Serve, None);
+    let settings =
+        HttpSettings::read(&mut Source::from_process(), Form::Serve, None, &Gunicorn::default());
     let tcp = settings.listen.iter().find_map(|address| match address {
         ListenAddress::Tcp(address) => Some(*address),
         ListenAddress::Unix(_) => None,

@@ -5,6 +5,8 @@ use std::{future::Future, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use crate::config::{gunicorn::Gunicorn, process::ProcessSettings, source::Source};
+
 mod clean;
 mod config;
 mod data_dir;
@@ -18,6 +20,7 @@ pub mod opening;
 mod publishing;
 mod purge;
 mod serve;
+mod signs;
 mod standalone;
 pub mod telemetry;
 
@@ -62,9 +65,9 @@ impl Cli {
     /// When it cannot be done; the text says why and what helps.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Standalone(arguments) => blocking(standalone::run(arguments)),
-            Command::Serve => blocking(serve::run()),
-            Command::Run(modules) => blocking(async move {
+            Command::Standalone(arguments) => serving(standalone::run(arguments)),
+            Command::Serve => serving(serve::run()),
+            Command::Run(modules) => serving(async move {
                 modules.check()?;
                 serve::run().await
             }),
@@ -79,8 +82,27 @@ impl Cli {
     }
 }
 
+/// The same on as many threads as the settings say; what is wrong with them is said by whoever
+/// reads all of them.
+fn serving(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let mut source = Source::from_process();
+    let gunicorn = Gunicorn::read(&mut source);
+    on_threads(ProcessSettings::read(&mut source, &gunicorn).threads, work)
+}
+
 fn blocking(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    on_threads(None, work)
+}
+
+fn on_threads(
+    threads: Option<usize>,
+    work: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads.filter(|threads| (1..=1024).contains(threads)) {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().build()?;
     let result = runtime.block_on(work);
     // Work that blocks must not keep an ended process alive.
     runtime.shutdown_background();

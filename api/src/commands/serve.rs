@@ -4,16 +4,22 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     frame::{Frame, Signals},
     loops::Loops,
-    opening, publishing, telemetry,
+    opening, publishing, signs, telemetry,
 };
 use crate::{
     app::{App, Parts},
     auth::feeding,
-    config::{Settings, connector::ConnectorImpl, database::Database, source::Source},
+    config::{
+        Settings,
+        connector::ConnectorImpl,
+        database::Database,
+        source::{Effective, Source},
+    },
     execution::local::LocalWorker,
     http::{
         listen::Listener,
@@ -101,6 +107,8 @@ pub(super) struct Instance {
     probes: Server,
     loops: Loops,
     signals: Signals,
+    /// Ends the signs of life.
+    ended: CancellationToken,
     /// Where metrics and probes are.
     pub(super) metrics: Option<SocketAddr>,
 }
@@ -124,7 +132,9 @@ impl Instance {
         let worker = LocalWorker::of(&app).await?;
         server.answer_by(router::router(&app));
         let loops = Loops::start(&app, handle, worker, publisher, times);
-        Ok(Self { app, server, probes, loops, signals, metrics: address })
+        let ended = CancellationToken::new();
+        tokio::spawn(signs::give(app.clone(), server.clone(), ended.clone()));
+        Ok(Self { app, server, probes, loops, signals, metrics: address, ended })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. Requests and loops end side by side, within
@@ -137,11 +147,25 @@ impl Instance {
             tracing::warn!("requests under way were cut off after GRACEFUL_TIMEOUT");
         }
         self.probes.stop(PROBES_TIMEOUT).await;
+        self.ended.cancel();
         tracing::info!("ended");
     }
 }
 
+/// How the server is limited, for whoever said it in other words.
+fn say_how_it_is_limited(settings: &Settings) {
+    let line = |one: &Effective| format!("{}={} ({})", one.name, one.value, one.origin);
+    let limits: Vec<String> = settings.server.iter().map(line).collect();
+    tracing::info!("limits of the server: {}", limits.join(", "));
+}
+
 fn say_what_is_special(settings: &Settings) {
+    say_how_it_is_limited(settings);
+    settings.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+    if !settings.unknown.is_empty() {
+        let names = settings.unknown.join(", ");
+        tracing::warn!(names, "these variables are set and no setting is called so");
+    }
     if !settings.meaningless.is_empty() {
         let names = settings.meaningless.join(", ");
         tracing::warn!(names, "these settings are set and have no meaning here");

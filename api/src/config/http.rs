@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     Form,
+    gunicorn::{Given, Gunicorn},
     peers::TrustedPeers,
     source::{Source, Spec},
     values::{ByteSize, ListenAddress, ListenList, Seconds},
@@ -37,6 +38,12 @@ const MAX_BODY: Spec = Spec {
     names: &["HTTP_MAX_BODY_SIZE"],
     about: "The largest body of a request, except uploads, events and playbooks.",
     allowed: "1B to 100MB, such as 512KB (decimal) or 1MiB",
+    secret: false,
+};
+const MAX_CONTENT_LENGTH: Spec = Spec {
+    names: &["MAX_CONTENT_LENGTH_MB"],
+    about: "For HTTP_MAX_BODY_SIZE, in MiB; 0: not set.",
+    allowed: "0 to 95",
     secret: false,
 };
 const IDENTITY_FROM: Spec = Spec {
@@ -140,27 +147,34 @@ pub struct HttpSettings {
 
 impl HttpSettings {
     /// Reads them. Standalone listens on loopback at its own address and drains at once.
-    pub fn read(source: &mut Source, form: Form, own_listen: Option<SocketAddr>) -> Self {
+    pub fn read(
+        source: &mut Source,
+        form: Form,
+        own_listen: Option<SocketAddr>,
+        gunicorn: &Gunicorn,
+    ) -> Self {
         let standalone = form == Form::Standalone;
         let any = if standalone { [127, 0, 0, 1] } else { [0, 0, 0, 0] };
         let delay = if standalone { 0 } else { 5 };
+        let timeout = gunicorn.timeout.as_ref().filter(|timeout| timeout.value > 0);
+        let graceful = gunicorn.graceful.as_ref();
         let metrics_port = source.parsed(&METRICS_PORT, if standalone { 0 } else { 9001 });
         Self {
             listen: listen(source, own_listen),
             metrics: SocketAddr::from((any, metrics_port)),
             metrics_path: metrics_path(source),
-            max_body: size(source, &MAX_BODY, 512_000, 1..=100_000_000),
+            max_body: max_body(source),
             identity_from: source.parsed(&IDENTITY_FROM, TrustedPeers::default()),
             forwarded_from: source.parsed(&FORWARDED_FROM, TrustedPeers::default()),
             auth_failures: source.within(&AUTH_FAILURES, 60, 0..=100_000),
             loopback_hosts_only: standalone,
             header_timeout: seconds(source, &HEADER_TIMEOUT, 10, 1..=3600),
-            request_timeout: seconds(source, &REQUEST_TIMEOUT, 60, 1..=3600),
+            request_timeout: given_seconds(source, &REQUEST_TIMEOUT, timeout, 60, 1..=3600),
             transfer_timeout: seconds(source, &TRANSFER_TIMEOUT, 600, 1..=86_400),
             max_header_size: size(source, &MAX_HEADERS, 64 * 1024, 8192..=1 << 20),
-            max_connections: source.within(&MAX_CONNECTIONS, 10_000, 1..=1_000_000),
+            max_connections: max_connections(source, gunicorn),
             drain_delay: seconds(source, &DRAIN_DELAY, delay, 0..=3600),
-            graceful_timeout: seconds(source, &GRACEFUL_TIMEOUT, 30, 0..=3600),
+            graceful_timeout: given_seconds(source, &GRACEFUL_TIMEOUT, graceful, 30, 0..=3600),
         }
     }
 }
@@ -172,6 +186,34 @@ fn listen(source: &mut Source, own: Option<SocketAddr>) -> Vec<ListenAddress> {
     let port = source.parsed(&WEB_PORT, 8000_u16);
     let default = ListenAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], port)));
     source.parsed(&LISTEN, ListenList(vec![default])).0
+}
+
+/// DCI's way of saying the size of a body is in MiB; ours wins.
+fn max_body(source: &mut Source) -> usize {
+    const MIB: u64 = 1 << 20;
+    let mib = source.within(&MAX_CONTENT_LENGTH, 0, 0..=95);
+    let default = if mib > 0 { mib * MIB } else { 512_000 };
+    size(source, &MAX_BODY, default, 1..=100_000_000)
+}
+
+fn max_connections(source: &mut Source, gunicorn: &Gunicorn) -> usize {
+    let given = gunicorn.connections.as_ref();
+    let most = source.given_within(&MAX_CONNECTIONS, given, 10_000, 1..=1_000_000);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// Seconds of our own, or of gunicorn, which knows whole ones only.
+fn given_seconds(
+    source: &mut Source,
+    spec: &Spec,
+    given: Option<&Given<u64>>,
+    default: u64,
+    allowed: std::ops::RangeInclusive<u64>,
+) -> Duration {
+    match given.filter(|_| !source.is_set(spec)) {
+        Some(_) => Duration::from_secs(source.given_within(spec, given, default, allowed)),
+        None => seconds(source, spec, default, allowed),
+    }
 }
 
 fn metrics_path(source: &mut Source) -> String {

@@ -4,13 +4,20 @@ use std::{fmt, str::FromStr};
 
 use super::{
     Form,
+    gunicorn::Gunicorn,
     source::{Source, Spec},
 };
 
 const LEVEL: Spec = Spec {
     names: &["LOG_LEVEL"],
     about: "The least severe level that is logged.",
-    allowed: "error, warn, info, debug or trace",
+    allowed: "error (or critical), warn (or warning), info, debug or trace",
+    secret: false,
+};
+const DEBUG: Spec = Spec {
+    names: &["API_DEBUG"],
+    about: "Whether LOG_LEVEL is debug where it is not set; answers stay as they are.",
+    allowed: "True; anything else is false",
     secret: false,
 };
 const FORMAT: Spec = Spec {
@@ -45,8 +52,9 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    const NAMES: [(&str, Self); 6] = [
+    const NAMES: [(&str, Self); 7] = [
         ("error", Self::Error),
+        ("critical", Self::Error),
         ("warn", Self::Warn),
         ("warning", Self::Warn),
         ("info", Self::Info),
@@ -101,10 +109,29 @@ pub struct LogSettings {
 impl LogSettings {
     /// Reads them.
     pub fn read(source: &mut Source, form: Form) -> Self {
+        Self::read_with(source, form, &Gunicorn::default())
+    }
+
+    /// The same, where gunicorn's arguments may have named a level.
+    pub fn read_with(source: &mut Source, form: Form, gunicorn: &Gunicorn) -> Self {
+        let debug = is_true(source, &DEBUG);
         let format = if form == Form::Standalone { LogFormat::Text } else { LogFormat::Json };
         Self {
-            level: source.parsed(&LEVEL, LogLevel::Info),
+            level: source.parsed(&LEVEL, default_level(debug, gunicorn)),
             format: source.parsed(&FORMAT, format),
         }
     }
+}
+
+/// As DCI reads such variables: `True` after trimming and in any case, everything else is false.
+fn is_true(source: &mut Source, spec: &Spec) -> bool {
+    source.text(spec).is_some_and(|text| text.trim().eq_ignore_ascii_case("true"))
+}
+
+fn default_level(debug: bool, gunicorn: &Gunicorn) -> LogLevel {
+    if debug {
+        return LogLevel::Debug;
+    }
+    let given = gunicorn.log_level.as_ref();
+    given.and_then(|given| given.value.parse().ok()).unwrap_or(LogLevel::Info)
 }

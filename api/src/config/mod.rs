@@ -11,6 +11,7 @@ pub mod database;
 pub mod dispatch;
 pub mod events;
 pub mod execution;
+pub mod gunicorn;
 pub mod http;
 pub mod instance;
 pub mod logging;
@@ -18,6 +19,7 @@ pub mod meaningless;
 pub mod peers;
 pub mod playbooks;
 pub mod postgres;
+pub mod process;
 pub mod retention;
 pub mod secrets;
 pub mod source;
@@ -30,6 +32,22 @@ pub mod wakeups;
 use std::{net::SocketAddr, path::PathBuf};
 
 use source::{ConfigError, Effective, Source};
+
+/// How variables begin that are meant for this service: one that no setting is called is a slip.
+const OUR_PREFIXES: [&str; 2] = ["DISPATCHER_", "DCI_GUNICORN_"];
+/// Variables of other programs of ours, and of tests.
+const OUTSIDE: [&str; 4] =
+    ["DISPATCHER_CRASH_AT", "DISPATCHER_URL", "DISPATCHER_KEY", "DISPATCHER_ORG"];
+/// The settings that say how the server is limited, for whoever set them in another program's words.
+const SERVER: [&str; 7] = [
+    "WORKER_THREADS",
+    "HTTP_MAX_CONNECTIONS",
+    "MAX_REQUESTS",
+    "MAX_REQUESTS_JITTER",
+    "WATCHDOG_TIMEOUT",
+    "HTTP_REQUEST_TIMEOUT",
+    "GRACEFUL_TIMEOUT",
+];
 
 /// Which form the process has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,6 +74,8 @@ pub struct Standalone {
 pub struct Settings {
     /// Which form the process has.
     pub form: Form,
+    /// The process itself.
+    pub process: process::ProcessSettings,
     /// HTTP.
     pub http: http::HttpSettings,
     /// Dispatches and runs.
@@ -96,6 +116,12 @@ pub struct Settings {
     pub build: build::BuildSettings,
     /// Settings that are set and mean nothing here.
     pub meaningless: Vec<String>,
+    /// Variables that are named like settings of ours, and are none.
+    pub unknown: Vec<String>,
+    /// What else is to be said of the settings at the start.
+    pub notices: Vec<String>,
+    /// The limits of the server as they are in force, with where they come from.
+    pub server: Vec<Effective>,
 }
 
 impl Settings {
@@ -105,9 +131,16 @@ impl Settings {
         let form = if standalone.is_some() { Form::Standalone } else { Form::Serve };
         let own_url = standalone.map(|own| own.url.as_str());
         let dispatch = dispatch::DispatchSettings::read(source, own_url);
-        Self {
+        let gunicorn = gunicorn::Gunicorn::read(source);
+        let mut settings = Self {
             form,
-            http: http::HttpSettings::read(source, form, standalone.map(|own| own.listen)),
+            process: process::ProcessSettings::read(source, &gunicorn),
+            http: http::HttpSettings::read(
+                source,
+                form,
+                standalone.map(|own| own.listen),
+                &gunicorn,
+            ),
             uploads: uploads::UploadSettings::read(source, &dispatch.public_url),
             dispatch,
             auth: auth::AuthSettings::read(source),
@@ -130,10 +163,19 @@ impl Settings {
             events: events::EventSettings::read(source),
             retention: retention::RetentionSettings::read(source),
             wakeups: wakeups::WakeupSettings::read(source),
-            logging: logging::LogSettings::read(source, form),
+            logging: logging::LogSettings::read_with(source, form, &gunicorn),
             build: build::BuildSettings::read(source),
             meaningless: meaningless::found(source),
-        }
+            unknown: Vec::new(),
+            notices: Vec::new(),
+            server: Vec::new(),
+        };
+        settings.unknown = source.unknown(&OUR_PREFIXES);
+        settings.unknown.retain(|name| !OUTSIDE.contains(&name.as_str()));
+        settings.notices = source.notices().to_vec();
+        let of_server = source.effective().iter().filter(|one| SERVER.contains(&one.name));
+        settings.server = of_server.cloned().collect();
+        settings
     }
 
     /// Reads and checks every setting.

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
+use super::gunicorn::Given;
+
 /// One setting: its names and what people need to know about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
@@ -46,6 +48,7 @@ pub struct Source {
     variables: BTreeMap<String, String>,
     effective: Vec<Effective>,
     errors: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl Source {
@@ -136,6 +139,47 @@ impl Source {
         };
         self.note(spec, &value, origin);
         found
+    }
+
+    /// The same, where another way of saying it may have given the default.
+    pub fn given_within(
+        &mut self,
+        spec: &Spec,
+        given: Option<&Given<u64>>,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> u64 {
+        let Some(given) = given.filter(|_| !self.is_set(spec)) else {
+            return self.within(spec, default, range);
+        };
+        self.note(spec, &given.value.to_string(), given.origin.clone());
+        if !range.contains(&given.value) {
+            self.errors.push(format!(
+                "{}={} is not acceptable; allowed: {}",
+                given.origin, given.value, spec.allowed
+            ));
+        }
+        given.value
+    }
+
+    /// Keeps something to be said once the process starts; it stops nothing.
+    pub fn notice(&mut self, text: impl Into<String>) {
+        self.notices.push(text.into());
+    }
+
+    /// What is to be said at the start.
+    #[must_use]
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// Variables with one of these prefixes that no setting is called.
+    #[must_use]
+    pub fn unknown(&self, prefixes: &[&str]) -> Vec<String> {
+        let ours = |name: &&String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let known =
+            |name: &&String| self.effective.iter().any(|one| one.names.contains(&name.as_str()));
+        self.variables.keys().filter(ours).filter(|name| !known(name)).cloned().collect()
     }
 
     /// Notes that a value is not acceptable.

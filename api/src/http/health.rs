@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    extract::State,
+    extract::{RawQuery, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -42,9 +42,27 @@ pub async fn root(State(app): State<App>) -> Response {
     JsonReply(status, body).into_response()
 }
 
-/// `GET /internal/version`: the commit of the build, as a bare JSON string.
-pub async fn version(State(app): State<App>) -> Response {
+/// `GET /internal/version`: the commit of the build, as a bare JSON string, which is the contract's.
+/// With `?full=true` an object that also says how the server is limited, and by which setting.
+pub async fn version(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
+    if query.as_deref() == Some("full=true") {
+        return JsonReply(StatusCode::OK, full_version(&app)).into_response();
+    }
     JsonReply(StatusCode::OK, &app.settings.build.commit).into_response()
+}
+
+fn full_version(app: &App) -> serde_json::Value {
+    let server = app.settings.server.iter().map(|one| {
+        let member = json!({ "value": one.value, "origin": one.origin });
+        (one.name.to_ascii_lowercase(), member)
+    });
+    let server: serde_json::Map<_, _> = server.collect();
+    json!({
+        "commit": app.settings.build.commit,
+        "version": env!("CARGO_PKG_VERSION"),
+        "server": server,
+        "ends_after_requests": app.lifecycle.most(),
+    })
 }
 
 /// `GET /live` of the metrics port: 200 without a body, or 503 with the reason as text.

@@ -83,6 +83,17 @@ pub async fn identify(State(app): State<App>, request: Request, next: Next) -> R
     response
 }
 
+/// Counts requests for a process that is to begin anew after so many; probes do not count.
+pub async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_probe = path.starts_with("/health/") || path.trim_end_matches('/') == "/api/v1";
+    let response = next.run(request).await;
+    if !is_probe {
+        app.lifecycle.served_one();
+    }
+    response
+}
+
 /// Turns a panic into a 500.
 pub async fn catch_panic(request: Request, next: Next) -> Response {
     let caught = AssertUnwindSafe(next.run(request)).catch_unwind().await;

@@ -10,6 +10,7 @@ pub mod listen;
 pub mod metrics;
 pub mod peer;
 pub mod problem;
+mod pulse;
 pub mod query;
 pub mod request_id;
 pub mod router;

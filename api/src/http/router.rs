@@ -132,6 +132,7 @@ fn surround(router: Router<App>, app: &App) -> Router<App> {
         .layer(from_fn_with_state(app.clone(), layers::only_loopback_hosts))
         .layer(from_fn(layers::catch_panic))
         .layer(from_fn_with_state(app.clone(), layers::end_connections))
+        .layer(from_fn_with_state(app.clone(), layers::count))
         .layer(from_fn_with_state(app.clone(), layers::identify))
         .layer(from_fn(layers::measure))
 }

@@ -20,8 +20,9 @@ use tower::ServiceExt as _;
 use super::{
     listen::{Listener, Stream},
     peer::Peer,
+    pulse::Pulse,
 };
-use crate::{app::App, config::http::HttpSettings};
+use crate::{app::App, config::http::HttpSettings, systemd};
 
 /// How long to wait when the system gives no connection, before asking again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -35,6 +36,7 @@ struct Connections {
     tasks: TaskTracker,
     /// No more connections, no more requests on those there are.
     closing: CancellationToken,
+    pulse: Pulse,
 }
 
 /// A running server.
@@ -61,6 +63,7 @@ impl Server {
             permits: Arc::new(Semaphore::new(settings.max_connections)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            pulse: Pulse::default(),
         }));
         for listener in listeners {
             tracing::info!(%listener, "listening");
@@ -74,6 +77,12 @@ impl Server {
         *self.0.router.write().unwrap_or_else(PoisonError::into_inner) = router;
     }
 
+    /// Whether every loop that accepts connections came by since the last call of this.
+    #[must_use]
+    pub fn beats(&self) -> bool {
+        self.0.pulse.beats()
+    }
+
     /// Accepts nothing any more and waits for requests under way, at most this long. `false`: some
     /// were cut off.
     pub async fn stop(&self, at_most: Duration) -> bool {
@@ -83,15 +92,22 @@ impl Server {
     }
 }
 
-/// Waits for the signal, then drains: see the head of this file. A second signal skips the delay.
+/// Waits for the signal, or until the process has served enough, then drains: see the head of this
+/// file. A second signal skips the delay.
 /// Returns when nothing is to be accepted any more and streams have been told to end.
 pub async fn drain<S>(app: &App, signal: impl Fn() -> S)
 where
     S: Future<Output = ()>,
 {
     let settings = &app.settings.http;
-    signal().await;
+    tokio::select! {
+        () = signal() => {}
+        () = app.lifecycle.served_enough() => {
+            tracing::info!(requests = app.lifecycle.most(), "as many requests as MAX_REQUESTS says");
+        }
+    }
     app.lifecycle.start_draining();
+    systemd::stopping("draining");
     tracing::info!(delay_seconds = settings.drain_delay.as_secs_f64(), "draining");
     // Either way it goes on: the delay is over, or somebody is in a hurry.
     let _ = tokio::time::timeout(settings.drain_delay, signal()).await;
@@ -100,10 +116,23 @@ where
 
 async fn accept(connections: Arc<Connections>, listener: Listener) {
     let closing = connections.closing.clone();
+    let (number, mut asked) = connections.pulse.join();
     let accepting = async {
         loop {
-            let Ok(permit) = Arc::clone(&connections.permits).acquire_owned().await else { return };
-            match listener.accept().await {
+            let room = async {
+                let permit = Arc::clone(&connections.permits).acquire_owned().await;
+                (permit, listener.accept().await)
+            };
+            // Nothing is lost where it is asked in between: a connection is accepted or it is not.
+            let (permit, accepted) = tokio::select! {
+                room = room => room,
+                Ok(()) = asked.changed() => {
+                    connections.pulse.answer(number, *asked.borrow_and_update());
+                    continue;
+                }
+            };
+            let Ok(permit) = permit else { return };
+            match accepted {
                 Ok((stream, peer)) => {
                     let own = Arc::clone(&connections);
                     connections.tasks.spawn(async move {
