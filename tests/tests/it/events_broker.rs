@@ -214,3 +214,32 @@ async fn one_of_two_instances_publishes_and_the_other_takes_over() {
     let ids: Vec<i64> = ids.iter().map(|row| row.get(0)).collect();
     assert!(!stage.stores.events.mark_published(&ids, fence, now()).await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_hangs_keeps_nobody_from_working() {
+    let stage = Stage::set().await;
+    let service = stage.instance("one", &[]).await;
+    stage.change(2).await;
+    stage.all_arrived().await;
+    stage.rabbit.process().pause().unwrap();
+    stage.change(5).await;
+    let started = std::time::Instant::now();
+    // Longer than several confirmations may take.
+    while started.elapsed() < Duration::from_secs(7) {
+        let asked = std::time::Instant::now();
+        let request = service.request(reqwest::Method::GET, &format!("{BASE}/runs?limit=1"));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let pid = service.pid().unwrap();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let waiting = threads
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.starts_with("lapin"))
+        .count();
+    assert!(waiting <= 2, "{waiting} tries to connect are still under way");
+    stage.rabbit.process().resume().unwrap();
+    stage.all_arrived().await;
+}

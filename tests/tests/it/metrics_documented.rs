@@ -22,21 +22,34 @@ fn quoted(text: &str) -> Option<&str> {
     text.strip_prefix('"')?.split_once('"').map(|(name, _)| name)
 }
 
-/// The names that metrics are made under, in one source: texts, or constants of any source.
+/// The first argument of a macro, whose inside the text is the beginning of.
+fn first_argument(text: &str) -> &str {
+    let mut depth = 0;
+    let end = text.find(|c: char| {
+        depth += i32::from("([{".contains(c)) - i32::from(")]}".contains(c));
+        depth < 0 || (depth == 0 && c == ',')
+    });
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// The names that metrics are made under, in one source: texts, or constants of this or any source.
 fn made(text: &str, all: &[(String, String)]) -> BTreeSet<String> {
     let (own, mut names) = (constants(text), BTreeSet::new());
     for kind in ["counter!(", "gauge!(", "histogram!("] {
         for (at, _) in text.match_indices(kind) {
-            let rest = text[at + kind.len()..].trim_start();
-            let named = quoted(rest).map(str::to_owned).or_else(|| {
-                let path = rest.split([',', ')']).next()?.trim();
-                let name = path.rsplit("::").next()?;
-                let mut constants = own.iter().chain(all);
-                constants.find(|(known, _)| known == name).map(|(_, value)| value.clone())
-            });
-            names.insert(named.unwrap_or_else(|| {
-                panic!("a metric whose name is neither a text nor a constant: {}", &rest[..40])
-            }));
+            let argument = first_argument(&text[at + kind.len()..]).trim();
+            if let Some(name) = quoted(argument) {
+                names.insert(name.to_owned());
+                continue;
+            }
+            let words = argument.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let value = |word| own.iter().chain(all).find(|(name, _)| name == word);
+            let found: Vec<_> = words.filter_map(value).map(|(_, value)| value.clone()).collect();
+            assert!(
+                !found.is_empty(),
+                "a metric whose name is no text and no constant: {argument}"
+            );
+            names.extend(found);
         }
     }
     names
@@ -82,8 +95,8 @@ fn names_follow_the_custom() {
 
 #[test]
 fn the_check_itself_finds_what_it_should() {
-    let text = "metrics::counter!(\"a_total\", \"x\" => 1); gauge!(\n  super::NAME\n)";
-    let constants = constants("pub const NAME: &str = \"b\";");
+    let text = "metrics::counter!(\"a_total\", \"x\" => 1); gauge!(\n  if f(1) { super::NAME } else { OTHER }\n)";
+    let constants = constants("pub const NAME: &str = \"b\"; const OTHER: &str = \"c\";");
     let names: Vec<_> = made(text, &constants).into_iter().collect();
-    assert_eq!(names, ["a_total", "b"]);
+    assert_eq!(names, ["a_total", "b", "c"]);
 }
