@@ -57,12 +57,13 @@ fn a_file_is_stored_and_dispatched_by_its_address() {
     assert_eq!(post.header("authorization"), Some(&*format!("PSK {KEY}")));
     assert_eq!(post.header("x-dispatcher-org"), Some("1"));
     assert_eq!(post.header("idempotency-key").unwrap().len(), 36);
+    const SHA256: &str = "b5760e64952befe7cf7ff8966dd9ecdc5d901bab0b2a60dae17d495ef5786c63";
     let want = json!([{
         "recipient": RECIPIENT, "org_id": "1", "principal": "tester", "url": "http://stored.example/p",
         "name": "hello.yml", "labels": {"team": "a"}, "timeout": 3600,
         "inputs": {
             "extra_vars": {"a": "1"}, "inventory": "web1\n", "limit": "web1", "tags": ["x", "y"],
-            "skip_tags": ["z"], "check": true, "diff": true, "verbosity": 2, "secrets": {"t": "s3cret"}
+            "skip_tags": ["z"], "check": true, "diff": true, "verbosity": 2, "playbook_sha256": SHA256, "secrets": {"t": "s3cret"}
         }
     }]);
     assert_eq!(post.json(), want);
@@ -80,7 +81,8 @@ fn a_folder_is_sent_as_a_bundle() {
     let put = &fake.asked("PUT", &format!("{P}/playbooks/site?entry=main.yml"))[0];
     assert_eq!((put.header("content-type"), put.body.len() % 512), (Some("application/x-tar"), 0));
     let item = &fake.asked("POST", "/internal/v2/dispatch")[0].json()[0];
-    assert_eq!((&item["name"], item.get("inputs")), (&json!("nightly"), None));
+    assert_eq!(item["name"], "nightly");
+    assert_eq!(item["inputs"]["playbook_sha256"].as_str().unwrap().len(), 64);
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod keys;
 mod layering;
 mod metrics_documented;
 mod outcomes;
+mod people;
 mod playbooks;
 mod postgres_original;
 mod postgres_schema;
