@@ -17,6 +17,7 @@ mod agent_runs;
 mod agent_versions;
 mod audit;
 mod cluster_faults;
+mod cluster_auth;
 mod conformance_complete;
 mod conformance_postgres;
 mod conformance_sqlite;

@@ -1,0 +1,183 @@
+//! Changes of who may call, on four instances at once: in force everywhere at once with a tracker,
+//! within the time of the fall-back without one, and untouched by whatever happens to Redis.
+//!
+//! Bounds are those of a machine that is busy with other tests; what they distinguish is the way by
+//! which a change arrives. The times that were measured are printed.
+
+use std::time::{Duration, Instant};
+
+use dispatcher_tests::{
+    cluster::{Cluster, ORG, Plan, answered},
+    oidc::{AUDIENCE, Issuer, REALM},
+    process::{BASE, PATIENCE},
+};
+use redis::AsyncCommands as _;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+/// What is in force through the tracker: far below the ten seconds after which a snapshot is issued
+/// anew, and the fifteen after which instances help themselves.
+const BY_TRACKER: Duration = Duration::from_secs(4);
+/// What is in force without a tracker.
+const BY_THEMSELVES: Duration = Duration::from_secs(25);
+/// Where the snapshot is.
+const SNAPSHOT: &str = "dispatcher:auth:snapshot";
+const VERSION: &str = "dispatcher:auth:version";
+
+struct Stage {
+    cluster: Cluster,
+    issuer: Issuer,
+    client: Client,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let issuer = Issuer::start().unwrap();
+        let mut plan = Plan::plain(4)
+            .with("SSO_URL", issuer.url())
+            .with("SSO_REALM", REALM)
+            .with("SSO_AUDIENCES", AUDIENCE)
+            .with("SSO_ORG_CLAIM", "org")
+            .with("SSO_ROLE_MAP", "boss=admin,worker=operator")
+            .with("AUTH_FAILURES_PER_MINUTE", "100000");
+        (plan.redis, plan.tracker) = (true, true);
+        let cluster = Cluster::start(&plan).await.unwrap();
+        let client = Client::new();
+        let stage = Self { cluster, issuer, client };
+        let admin = stage.admin();
+        stage.until(PATIENCE, &admin, true).await;
+        stage
+    }
+
+    /// The `Authorization` of an admin.
+    fn admin(&self) -> String {
+        let claims = json!({ "org": ORG, "realm_access": { "roles": ["boss"] } });
+        format!("Bearer {}", self.issuer.token(&claims).unwrap())
+    }
+
+    /// Whether each instance lets this caller in.
+    async fn let_in(&self, authorization: &str) -> Vec<bool> {
+        let mut all = Vec::new();
+        for instance in &self.cluster.instances {
+            let url = format!("{}{BASE}/identity", instance.url());
+            let request = self.client.get(url).header("authorization", authorization);
+            let answer = request.header("x-dispatcher-org", ORG).send().await.unwrap();
+            let status = answer.status().as_u16();
+            assert!([200, 401, 403].contains(&status), "{status}: {}", answer.text().await.unwrap());
+            all.push(status == 200);
+        }
+        all
+    }
+
+    /// Waits until every instance lets this caller in, or none does; how long that took.
+    async fn until(&self, at_most: Duration, authorization: &str, wanted: bool) -> Duration {
+        let since = Instant::now();
+        loop {
+            let found = self.let_in(authorization).await;
+            if found.iter().all(|is_in| *is_in == wanted) {
+                return since.elapsed();
+            }
+            let elapsed = since.elapsed();
+            assert!(elapsed < at_most, "after {elapsed:?} instances say {found:?}, not {wanted}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks the balancer as an admin.
+    async fn ask(&self, method: Method, path: &str, body: &Value) -> Value {
+        let url = format!("{}{BASE}/{path}", self.cluster.url());
+        let request = self.client.request(method, url).header("authorization", self.admin());
+        answered(request.json(body)).await.unwrap()
+    }
+
+    /// Makes a key: its id and the `Authorization` it is presented by.
+    async fn key(&self, service: &str) -> (String, String) {
+        let made = self.ask(Method::POST, "keys", &json!({ "service": service })).await;
+        let text = |pointer: &str| made.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+        (text("/key/id"), format!("PSK {}", text("/secret")))
+    }
+
+    async fn revoke(&self, id: &str) {
+        self.ask(Method::DELETE, &format!("keys/{id}"), &json!({})).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_in_force_on_every_instance_at_once() {
+    let stage = Stage::set().await;
+    let (id, old) = stage.key("ci").await;
+    let made = stage.until(BY_TRACKER, &old, true).await;
+
+    let rotated = stage.ask(Method::POST, &format!("keys/{id}/rotate"), &json!({ "overlap_seconds": 0 }));
+    let rotated = rotated.await;
+    let new = format!("PSK {}", rotated["secret"].as_str().unwrap());
+    let replaced = stage.until(BY_TRACKER, &new, true).await;
+    let ended = stage.until(BY_TRACKER, &old, false).await;
+
+    stage.revoke(rotated["key"]["id"].as_str().unwrap()).await;
+    let revoked = stage.until(BY_TRACKER, &new, false).await;
+
+    let before = stage.admin();
+    stage.until(BY_TRACKER, &before, true).await;
+    stage.issuer.rotate("another").unwrap();
+    let after = stage.admin();
+    let sso_new = stage.until(BY_TRACKER, &after, true).await;
+    let sso_old = stage.until(BY_TRACKER, &before, false).await;
+    println!(
+        "in force on four instances: key made {made:?}, replaced {replaced:?}, ended {ended:?}, \
+         revoked {revoked:?}; SSO key new {sso_new:?}, old {sso_old:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_tracker_instances_help_themselves() {
+    let stage = Stage::set().await;
+    let (id, key) = stage.key("ci").await;
+    stage.until(BY_TRACKER, &key, true).await;
+    stage.cluster.tracker.as_ref().unwrap().kill().unwrap();
+    stage.revoke(&id).await;
+    let revoked = stage.until(BY_THEMSELVES, &key, false).await;
+    let (_, other) = stage.key("cd").await;
+    let made = stage.until(BY_TRACKER, &other, true).await;
+    println!("without a tracker: first change {revoked:?}, the next {made:?}");
+    stage.cluster.tracker.as_ref().unwrap().start().unwrap();
+    let (_, third) = stage.key("third").await;
+    stage.until(BY_THEMSELVES, &third, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_redis_changes_nothing() {
+    let stage = Stage::set().await;
+    let redis = stage.cluster.redis.as_ref().unwrap();
+    let ((_, kept), (id, revoked)) = (stage.key("kept").await, stage.key("gone").await);
+    stage.until(BY_TRACKER, &revoked, true).await;
+    let mut client = redis.client().await.unwrap();
+    let older: Vec<u8> = client.get(SNAPSHOT).await.unwrap();
+    assert!(!older.is_empty());
+    stage.revoke(&id).await;
+    stage.until(BY_TRACKER, &revoked, false).await;
+
+    // The tracker would put things right at once.
+    stage.cluster.tracker.as_ref().unwrap().pause().unwrap();
+    let forged = String::from_utf8(older.clone()).unwrap().replacen("reader", "admin", 1);
+    let forged = forged.replacen("operator", "admin", 1);
+    for (snapshot, version) in [(older, u64::MAX >> 1), (forged.into_bytes(), u64::MAX >> 1)] {
+        let () = client.set(SNAPSHOT, snapshot).await.unwrap();
+        let () = client.set(VERSION, version).await.unwrap();
+        unchanged(&stage, &kept, &revoked).await;
+    }
+    redis.flush().await.unwrap();
+    unchanged(&stage, &kept, &revoked).await;
+    stage.cluster.tracker.as_ref().unwrap().resume().unwrap();
+    unchanged(&stage, &kept, &revoked).await;
+}
+
+/// For longer than instances need to look: the one is let in, the other is not.
+async fn unchanged(stage: &Stage, kept: &str, revoked: &str) {
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(2) {
+        assert!(stage.let_in(kept).await.iter().all(|is_in| *is_in));
+        assert!(!stage.let_in(revoked).await.iter().any(|is_in| *is_in));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
