@@ -174,3 +174,15 @@ async fn the_program_registers_keeps_its_key_to_itself_and_says_what_to_do() {
     let refused = agent_home::command(&home.path().join("other"), &plain, "drt_x").await.unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("WORKER_ALLOW_HTTP"));
 }
+
+#[tokio::test]
+async fn the_reference_of_the_workers_settings_is_what_the_program_says() {
+    let state = tempfile::tempdir().unwrap();
+    let said = agent_home::command(state.path(), &["config", "--markdown"], "").await.unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/worker.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    let (_, from) = docs.split_once("<!-- settings -->\n").unwrap();
+    let (table, _) = from.split_once("<!-- /settings -->").unwrap();
+    assert_eq!(table, String::from_utf8(said.stdout).unwrap());
+}
