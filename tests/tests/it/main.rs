@@ -18,6 +18,7 @@ mod agent_versions;
 mod audit;
 mod cluster_faults;
 mod cluster_auth;
+mod cluster_faults;
 mod conformance_complete;
 mod conformance_postgres;
 mod conformance_sqlite;
