@@ -108,8 +108,8 @@ async fn a_change_is_in_force_on_every_instance_at_once() {
     let (id, old) = stage.key("ci").await;
     let made = stage.until(BY_TRACKER, &old, true).await;
 
-    let rotated = stage.ask(Method::POST, &format!("keys/{id}/rotate"), &json!({ "overlap_seconds": 0 }));
-    let rotated = rotated.await;
+    let (path, at_once) = (format!("keys/{id}/rotate"), json!({ "overlap_seconds": 0 }));
+    let rotated = stage.ask(Method::POST, &path, &at_once).await;
     let new = format!("PSK {}", rotated["secret"].as_str().unwrap());
     let replaced = stage.until(BY_TRACKER, &new, true).await;
     let ended = stage.until(BY_TRACKER, &old, false).await;
