@@ -56,6 +56,7 @@ mod serve_postgres;
 mod services;
 mod several_instances;
 mod sqlite_store;
+mod storage_s3;
 mod tracker_state;
 mod tracker_times;
 mod uploads;
