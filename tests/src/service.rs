@@ -134,7 +134,13 @@ impl InProcess {
             }
             Ok(count)
         }
-        let directory = self.app.settings.storage.directory().expect("a directory").join(prefix);
+        let directory = self
+            .app
+            .settings
+            .storage
+            .directory()
+            .context("objects are in a directory")?
+            .join(prefix);
         Ok(if directory.exists() { below(&directory)? } else { 0 })
     }
 

@@ -154,7 +154,7 @@ async fn serve(connections: &Connections, stream: Box<dyn Stream>, peer: Peer) {
     let service = tower::service_fn(|request: Request<Incoming>| {
         let router = connections.router.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(peer);
         router.oneshot(request)
     });
     let service = TowerToHyperService::new(service);
