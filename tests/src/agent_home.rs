@@ -83,12 +83,16 @@ impl AgentHome {
     /// # Errors
     /// When it does not come.
     pub async fn start(&self, service: &Service, variables: &[(&str, &str)]) -> Result<Agent> {
-        let agent = self.spawn(variables)?;
-        let connected = || async {
-            let known: RecipientDetailView = self.view(service).await?;
-            Ok(known.recipient.connected.then_some(()))
-        };
-        eventually("the worker is seen", connected).await.with_context(|| agent.log())?;
+        let mut agent = self.spawn(variables)?;
+        let started = Instant::now();
+        while !agent.log().contains("worker ready")
+            || !self.view(service).await?.recipient.connected
+        {
+            let ended = agent.child.try_wait()?;
+            ensure!(ended.is_none(), "it ended with {ended:?}: {}", agent.log());
+            ensure!(started.elapsed() < PATIENCE, "it is not seen: {}", agent.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         Ok(agent)
     }
 

@@ -153,7 +153,7 @@ async fn a_stolen_key_reaches_only_the_runs_of_its_recipient() {
 async fn the_program_registers_keeps_its_key_to_itself_and_says_what_to_do() {
     let home = Home::standalone().unwrap();
     let service = home.start().await.unwrap();
-    let state = home.path().join("worker");
+    let state = home.path().join("agent");
     let early = agent_home::command(&state, &["run"], "").await.unwrap();
     assert!(String::from_utf8_lossy(&early.stderr).contains("dispatchctl recipients token create"));
     let worker = AgentHome::register(&service, &state, "web-1").await.unwrap();

@@ -18,7 +18,9 @@ use crate::faults::executions;
 async fn home(name: &str) -> (Home, Service, AgentHome) {
     let home = Home::standalone().unwrap();
     let service = home.start().await.unwrap();
-    let agent = AgentHome::register(&service, &home.path().join(name), name).await.unwrap();
+    // Not `worker`: that is the directory of the worker inside the service.
+    let state = home.path().join("agent");
+    let agent = AgentHome::register(&service, &state, name).await.unwrap();
     (home, service, agent)
 }
 

@@ -39,17 +39,20 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<()> {
         url,
         "starting"
     );
-    match ansible::preflight(settings.ansible_runner.as_deref()).await {
-        Ok(found) => tracing::info!(found, "playbooks can be executed"),
-        Err(cure) => tracing::error!(cure, "playbooks cannot be executed; every run fails"),
-    }
     let (activity, watched) = watch::channel(Activity::default());
-    let facts = facts::gather(settings).await;
+    // Ansible takes its time to say its version; runs need not wait for that.
+    let looking = async {
+        match ansible::preflight(settings.ansible_runner.as_deref()).await {
+            Ok(found) => tracing::info!(found, "playbooks can be executed"),
+            Err(cure) => tracing::error!(cure, "playbooks cannot be executed; every run fails"),
+        }
+        tell_service(&link, watched.clone(), &facts::gather(settings).await).await;
+    };
     let beside = async {
         tokio::join!(
             systemd::watchdog(),
             tell_manager(watched.clone(), settings.concurrency, &shutdown),
-            tell_service(&link, watched, &facts),
+            looking,
         );
     };
     tokio::select! {
