@@ -221,7 +221,7 @@ mod tests {
         let both = format!("{pem}{other_pem}");
         assert!(check(Mode::Signed, Some(&both), &signed(stranger.as_ref())).is_ok());
         assert!(check(Mode::Signed, Some(&pem), &pinned).unwrap_err().contains("--signature"));
-        let mixed = Claimed { sha256: wrong.sha256.clone(), ..signed(good.as_ref()) };
+        let mixed = Claimed { sha256: wrong.sha256, ..signed(good.as_ref()) };
         assert!(check(Mode::Signed, Some(&pem), &mixed).is_err(), "both count");
     }
 
