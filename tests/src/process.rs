@@ -364,6 +364,7 @@ fn listen_address(directory: &Path) -> Result<String> {
         return Ok(address);
     }
     let address = format!("127.0.0.1:{}", crate::ports::free()?);
+    std::fs::create_dir_all(directory)?;
     std::fs::write(file, &address)?;
     Ok(address)
 }

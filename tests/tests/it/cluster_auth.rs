@@ -63,7 +63,11 @@ impl Stage {
             let request = self.client.get(url).header("authorization", authorization);
             let answer = request.header("x-dispatcher-org", ORG).send().await.unwrap();
             let status = answer.status().as_u16();
-            assert!([200, 401, 403].contains(&status), "{status}: {}", answer.text().await.unwrap());
+            assert!(
+                [200, 401, 403].contains(&status),
+                "{status}: {}",
+                answer.text().await.unwrap()
+            );
             all.push(status == 200);
         }
         all

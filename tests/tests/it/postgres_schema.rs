@@ -13,12 +13,15 @@ use tokio_postgres::Client;
 
 /// The original's schema, as its sixteen migrations leave it.
 const ORIGINAL: &str = include_str!("../../../api/migrations/postgres/V1__contract_tables.sql");
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 8] = [
     "V1__contract_tables",
     "V2__side_tables",
+    "V3__instances_and_keys",
     "dispatcher_runs_org_created_index",
     "dispatcher_runs_running_index",
+    "dispatcher_runs_final_index",
     "dispatcher_run_hosts_running_index",
+    "dispatcher_outbox_unpublished_index",
 ];
 
 async fn of_original(change: &str) -> (Database, Client) {

@@ -160,7 +160,9 @@ async fn a_stand_by_takes_over_and_a_paused_tracker_publishes_nothing_more() {
     let first = shared.started(&[]).await.unwrap();
     until("the first is active", async || first.is_active().await).await.unwrap();
     let second = shared.started(&[]).await.unwrap();
-    assert!(!second.is_active().await, "two are active");
+    // On a busy machine the first may have been too late, and the second have taken over already.
+    let (first, second) = if second.is_active().await { (second, first) } else { (first, second) };
+    until("the other stands by", async || !second.is_active().await).await.unwrap();
     let instance = shared.instance().unwrap();
     on_the_shared_way(&instance).await;
     let (before, _) = shared.snapshot().await.unwrap();

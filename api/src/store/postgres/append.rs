@@ -90,7 +90,8 @@ async fn write(
     let fresh = end > work.next_counter;
     let output = batch.fresh_output(work.next_counter, work.output_bytes);
     let start = work.output_bytes.cast_signed();
-    let ((), seen, ()) = tokio::try_join!(
+    // All answers are awaited: those after a failure only say that there was one.
+    let (stored, seen, noted) = tokio::join!(
         biased;
         async {
             if fresh && !output.is_empty() {
@@ -112,9 +113,12 @@ async fn write(
             transaction
                 .execute(&progress, &[&id, &state.code(), &next, &bytes, &until, &outcome])
                 .await?;
-            Ok(())
+            Ok::<_, Fault>(())
         },
-    )?;
+    );
+    stored?;
+    let seen = seen?;
+    noted?;
     Ok(seen)
 }
 

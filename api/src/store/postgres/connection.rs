@@ -242,18 +242,20 @@ pub(super) async fn run(
     Ok(client.execute(&statement, params).await?)
 }
 
-/// All rows of two statements, sent together and worked through in this order.
+/// All rows of two statements, sent together and worked through in this order. Both answers are
+/// awaited: where the first failed, that of the second says only that something has.
 pub(super) async fn both(
     transaction: &Transaction<'_>,
     first: (&str, &Params<'_>),
     second: (&str, &Params<'_>),
 ) -> Result<(Vec<Row>, Vec<Row>), Fault> {
     let [one, two] = prepared(transaction, [first.0, second.0]).await?;
-    Ok(tokio::try_join!(
+    let (first, second) = tokio::join!(
         biased;
         transaction.query(&one, first.1),
         transaction.query(&two, second.1),
-    )?)
+    );
+    Ok((first?, second?))
 }
 
 /// Crash points around a commit: before it, and after it.

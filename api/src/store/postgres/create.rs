@@ -158,7 +158,8 @@ impl<'a> Batch<'a> {
         self.runs.push(run, row.labels);
     }
 
-    /// Sends all statements at once: the server works through them in this order.
+    /// Sends all statements at once: the server works through them in this order. All answers are
+    /// awaited and the first failure counts, since those after it only say that there was one.
     async fn insert(
         &self,
         transaction: &Transaction<'_>,
@@ -166,7 +167,7 @@ impl<'a> Batch<'a> {
     ) -> Result<(), Fault> {
         let texts = [INSERT_RUNS, INSERT_HOSTS, INSERT_WORK, INSERT_DISPATCH];
         let [runs, hosts, work, dispatch] = prepared(transaction, texts).await?;
-        tokio::try_join!(
+        let (runs, hosts, work, dispatched, changes, audited) = tokio::join!(
             biased;
             async {
                 let r = &self.runs;
@@ -187,25 +188,32 @@ impl<'a> Batch<'a> {
                 let (ids, names) = (&h.ids, &h.names);
                 let params: [Param<'_>; 6] =
                     [ids, &h.runs, &h.inventory_ids, names, &h.subscriptions, &h.times];
-                if ids.is_empty() { Ok(0) } else { Ok(transaction.execute(&hosts, &params).await?) }
+                if ids.is_empty() {
+                    return Ok::<_, Fault>(0);
+                }
+                Ok(transaction.execute(&hosts, &params).await?)
             },
             async {
                 let w = &self.work;
                 let params: [Param<'_>; 7] = [
                     &w.runs, &w.recipients, &w.orgs, &w.times, &w.expiries, &w.inputs, &w.secrets,
                 ];
-                if w.runs.is_empty() { Ok(0) } else { Ok(transaction.execute(&work, &params).await?) }
+                if w.runs.is_empty() {
+                    return Ok::<_, Fault>(0);
+                }
+                Ok(transaction.execute(&work, &params).await?)
             },
             async {
                 if self.dispatched.is_empty() {
-                    return Ok(0);
+                    return Ok::<_, Fault>(0);
                 }
                 Ok(transaction.execute(&dispatch, &[&self.dispatched, &self.dispatched_at]).await?)
             },
             self.changes.write(transaction),
             audit::write(transaction, audit),
-        )?;
-        Ok(())
+        );
+        runs.and(hosts).and(work).and(dispatched)?;
+        changes.and(audited)
     }
 }
 
