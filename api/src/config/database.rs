@@ -64,7 +64,7 @@ pub enum Database {
 /// How a PostgreSQL server is addressed.
 #[derive(Clone, Debug)]
 pub enum Address {
-    /// By one URL, which may contain a password, without the parameters that are in [`Named`].
+    /// By one URL, which may contain a password, without the parameters that are kept apart.
     Url(SecretString),
     /// By its parts.
     Parts {

@@ -1,7 +1,7 @@
 //! Redis: the connection, and what is asked over it. Every question has a time limit; a connection
 //! that broke comes back by itself, and whoever asked meanwhile gets an error.
 //!
-//! [`board`] has the snapshot, [`times`] the last-authentication keys. Redis holds nothing that
+//! `board` has the snapshot, `times` the last-authentication keys. Redis holds nothing that
 //! cannot be made again, except for times that the tracker has not written down yet.
 
 mod board;
