@@ -273,7 +273,8 @@ impl Tracker {
     /// Whether it is the active one.
     pub async fn is_active(&self) -> bool {
         let metrics = self.probe("metrics").await;
-        metrics.is_ok_and(|(_, text)| text.contains("dispatcher_tracker_active 1"))
+        metrics
+            .is_ok_and(|(_, text)| text.lines().any(|line| line == "dispatcher_tracker_active 1"))
     }
 }
 
