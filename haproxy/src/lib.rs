@@ -1,0 +1,4 @@
+//! HAProxy seen from outside: its statistics, the check of its files, its reload.
+//!
+//! Reads the sockets and runs the program; never decides what the files say, and never changes a
+//! server at run time: the file is the only truth, since a reload forgets everything else.

@@ -1,0 +1,8 @@
+//! quadletgen: one host's deployment, from its variables to its running units.
+//!
+//! `variables` says what is wanted, `render` turns it into `entry`s (files and links), `files` brings
+//! them to the disk, `engine` brings the running state to where they say. Only `host` talks to
+//! systemd, Podman and HAProxy.
+
+pub mod entry;
+pub mod layout;
