@@ -1,8 +1,10 @@
 # Every target works on a fresh machine: it says or installs what it needs first.
-# Variables: PORT, DATA_DIR, ONCE=1 (make run).
+# Variables: PORT, DATA_DIR, ONCE=1 (make run); BASE, IMAGE (make image); LONG=1 (make test-host).
 
 .DEFAULT_GOAL := help
-.PHONY: help deps run test bench lint ci
+.PHONY: help deps run test test-host image programs bench lint ci
+
+PROGRAMS := -p dispatcher-api -p auth-tracker-sidecar -p dispatchctl -p dispatcher-worker -p quadletgen
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -20,6 +22,19 @@ test: ## Every test, with its own private services.
 	cargo build --locked --workspace
 	cargo test --locked --workspace
 
+test-host: ## The deployment on real hosts (root; systemd, Podman, HAProxy in namespaces). LONG=1 for all of it.
+	@scripts/deps.sh host
+	@$(MAKE) --no-print-directory programs
+	tests/testhost/images api target/release
+	cargo test --locked -p dispatcher-tests --features testhost --test host -- --test-threads=1 --nocapture
+
+image: ## The container image, where podman is: localhost/dispatcher-api (BASE=…, IMAGE=…).
+	@scripts/image.sh
+
+programs:
+	@scripts/deps.sh run
+	cargo build --release --locked $(PROGRAMS)
+
 bench: ## Print the figures of the hot paths as ratios to bare loops.
 	@scripts/deps.sh test
 	cargo run --locked --release -p dispatcher-tests --bin bench
@@ -33,7 +48,7 @@ lint: ## Formatting, lints, documentation, licences, scripts.
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 	cargo machete
 	cargo deny --all-features check bans licenses sources
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh .ci/run tests/testhost/testhost tests/testhost/images tests/testhost/services/*
 	PATH="$$HOME/.local/share/dispatcher/ansible-lint/bin:$$PATH" ansible-lint --offline --profile production examples
 
 ci: ## What continuous integration runs.

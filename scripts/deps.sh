@@ -4,7 +4,8 @@
 #   scripts/deps.sh run          to build and run: a C compiler, Rust, Python, Ansible
 #   scripts/deps.sh test         the same, and the services that tests start for themselves: PostgreSQL,
 #                                Redis, RabbitMQ, HAProxy, an S3 server, ssh
-#   scripts/deps.sh lint         the same, and the linters
+#   scripts/deps.sh host         the same as for test, and what boots whole hosts (as root)
+#   scripts/deps.sh lint         the same as for test, and the linters
 #   CHECK=1 scripts/deps.sh …    change nothing, only say what is missing
 #
 # System packages are installed when this runs as root on a machine with apt-get or dnf; anybody else
@@ -53,6 +54,11 @@ system_packages() {
     need ssh openssh-client openssh-clients
     command -v setpriv setsid >/dev/null 2>&1 || { debian+=(util-linux) fedora+=(util-linux); }
     [[ $1 != lint ]] || need shellcheck shellcheck ShellCheck
+    [[ $1 == host ]] || return 0
+    need debootstrap debootstrap debootstrap
+    need unshare util-linux util-linux
+    need ip iproute2 iproute
+    need pgrep procps procps-ng
 }
 
 # without_starting COMMAND...: Debian's packages start what they bring, unless this file says no.
@@ -151,7 +157,7 @@ linters() {
 }
 
 what=${1:-lint}
-case $what in run | test | lint) ;; *) die "usage: $0 run|test|lint" ;; esac
+case $what in run | test | host | lint) ;; *) die "usage: $0 run|test|host|lint" ;; esac
 system_packages "$what"
 install_packages
 rust

@@ -1,0 +1,13 @@
+//! The deployment on real hosts: systemd as PID 1, Podman, HAProxy. Needs root and the images of
+//! `tests/testhost/images`: `make test-host` makes them and runs this. `LONG=1` takes all the time
+//! that it takes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should panic"
+)]
+
+mod host;
+mod image;
