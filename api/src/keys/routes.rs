@@ -36,7 +36,7 @@ pub async fn create(
     JsonBody(wanted): JsonBody<NewKey>,
 ) -> Result<Unkept<MadeKey>, Problem> {
     let made = keys(&app).create(&asking(admin), &wanted).await?;
-    app.auth.feed().keys_changed().await;
+    app.auth.feed().keys_changed();
     Ok(unkept(made))
 }
 
@@ -48,7 +48,7 @@ pub async fn rotate(
     JsonBody(rotation): JsonBody<Rotation>,
 ) -> Result<Unkept<MadeKey>, Problem> {
     let made = keys(&app).rotate(&asking(admin), &id, &rotation).await?;
-    app.auth.feed().keys_changed().await;
+    app.auth.feed().keys_changed();
     Ok(unkept(made))
 }
 
@@ -59,7 +59,7 @@ pub async fn revoke(
     Segments(id): Segments<String>,
 ) -> Result<JsonReply<RevokedKey>, Problem> {
     let revoked = keys(&app).revoke(&asking(admin), &id).await?;
-    app.auth.feed().keys_changed().await;
+    app.auth.feed().keys_changed();
     Ok(JsonReply(StatusCode::OK, revoked))
 }
 

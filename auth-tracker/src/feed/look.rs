@@ -136,8 +136,9 @@ impl Feed {
             }
         };
         let hearing = async {
-            if let Some(board) = &self.board {
-                board.hear(&self.nudge).await;
+            if let Some(board) = self.board.as_deref() {
+                let (asking, telling) = (self.keep_asking(board), self.keep_telling(board));
+                tokio::join!(board.hear(&self.nudge), asking, telling);
             }
         };
         tokio::join!(fetching, looking, hearing);
@@ -296,6 +297,7 @@ impl Feed {
         self.held.send_if_modified(|held| {
             let changed = !state.same_keys(&held.state);
             if changed {
+                self.remember_gone(&held.state, &state);
                 let generation = held.generation + 1;
                 *held = Arc::new(Held { state, generation });
             }

@@ -5,29 +5,27 @@
 //! anything, except for whoever asks for a key that is not there ([`Feed::request_refetch`]).
 
 mod look;
+mod refetch;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::sync::{Notify, watch};
+
+pub use refetch::REFETCH_WAIT;
+use refetch::{Ask, Gone};
 
 use crate::{
     clock::Clock,
     ports::{KeySource, PortError, Seal},
     reconcile::{Fetched, Said, reconcile, with_settings},
-    sources::{
-        psk::PskSource,
-        sso::{ASKED_PAUSE, Fetcher},
-    },
+    sources::{psk::PskSource, sso::Fetcher},
     state::{AuthState, ServiceKey, SsoKey},
 };
 
@@ -35,8 +33,6 @@ use crate::{
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How old a snapshot may be: more than one re-issue, less than two.
 pub const MOST_AGE: time::Duration = time::Duration::seconds(15);
-/// How long somebody waits for a key that was not there.
-pub const REFETCH_WAIT: Duration = Duration::from_secs(3);
 
 /// Where the tracker's snapshot is found, and how it is asked for more.
 #[async_trait]
@@ -47,8 +43,9 @@ pub trait Board: Send + Sync {
     /// What stands where the snapshot belongs, at most one byte more than a snapshot may have.
     async fn snapshot(&self) -> Result<Option<Vec<u8>>, PortError>;
 
-    /// Asks the tracker for a fetch of the SSO server's keys, unless somebody did a moment ago.
-    async fn want_keys(&self) -> Result<(), PortError>;
+    /// Asks the tracker for a fetch of the SSO server's keys, unless somebody did a moment ago; how
+    /// long ago that was, zero where it was now.
+    async fn want_keys(&self) -> Result<Duration, PortError>;
 
     /// Asks the tracker to look at the database now.
     async fn want_look(&self) -> Result<(), PortError>;
@@ -121,9 +118,6 @@ struct Heard {
     sso_at: Option<OffsetDateTime>,
 }
 
-/// When the tracker was last asked for keys, and what had been heard then.
-type Asked = Option<(Instant, Option<OffsetDateTime>)>;
-
 /// The state as one instance holds it.
 pub struct Feed {
     board: Option<Arc<dyn Board>>,
@@ -136,8 +130,14 @@ pub struct Feed {
     first: AuthState,
     held: watch::Sender<Arc<Held>>,
     heard: watch::Sender<Heard>,
-    asked: Mutex<Asked>,
+    asked: watch::Sender<Ask>,
+    gone: Mutex<Gone>,
+    /// Look.
     nudge: Notify,
+    /// Ask the tracker for keys of the SSO server.
+    wanted: Notify,
+    /// Tell the tracker that a key was changed.
+    told: Notify,
 }
 
 impl std::fmt::Debug for Feed {
@@ -167,8 +167,11 @@ impl Feed {
             first,
             held: watch::Sender::new(Arc::new(Held { state, generation: 0 })),
             heard: watch::Sender::default(),
-            asked: Mutex::default(),
+            asked: watch::Sender::default(),
+            gone: Mutex::default(),
             nudge: Notify::new(),
+            wanted: Notify::new(),
+            told: Notify::new(),
         }
     }
 
@@ -218,66 +221,10 @@ impl Feed {
         let _ = heard.wait_for(|heard| heard.keys_at.is_some()).await;
     }
 
-    /// Looks at once, and asks the tracker to look: a key was changed here.
-    pub async fn keys_changed(&self) {
-        if let Some(board) = &self.board
-            && let Err(error) = board.want_look().await
-        {
-            tracing::debug!(%error, "the tracker could not be told of a changed key");
-        }
+    /// Has this instance look at once, and the tracker told to: a key was changed here. Waits for
+    /// neither.
+    pub fn keys_changed(&self) {
         self.nudge.notify_one();
-    }
-
-    /// The state after the SSO server's keys have been fetched anew, for whoever met a token with
-    /// this key id, or with a signature that fits no key (`None`). Fetches at most once per
-    /// [`ASKED_PAUSE`], for all instances together where they share a tracker; waits for at most
-    /// [`REFETCH_WAIT`], and not at all where nothing new can come.
-    pub async fn request_refetch(&self, kid: Option<&str>) -> Arc<Held> {
-        let known = kid.is_some_and(|kid| self.held.borrow().state.knows(kid));
-        if let Some(fetcher) = self.sso.as_ref().filter(|_| !known) {
-            let news = async {
-                match (&self.board, self.way()) {
-                    (Some(board), Way::Shared) => self.ask_tracker(board.as_ref()).await,
-                    _ => self.ask_server(fetcher).await,
-                }
-            };
-            // Whatever has come until then has to do.
-            let _ = tokio::time::timeout(REFETCH_WAIT, news).await;
-        }
-        self.current()
-    }
-
-    async fn ask_server(&self, fetcher: &Fetcher) {
-        let mut heard = self.heard.subscribe();
-        let Some(at) = fetcher.ask().await.latest.and_then(|latest| latest.at) else { return };
-        // The loop takes it over.
-        let _ = heard.wait_for(|heard| heard.sso_at >= Some(at)).await;
-    }
-
-    async fn ask_tracker(&self, board: &dyn Board) {
-        let mut heard = self.heard.subscribe();
-        let now = heard.borrow_and_update().sso_at;
-        let before = {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            match *asked {
-                Some((at, before)) if at.elapsed() < ASKED_PAUSE => {
-                    if before != now || at.elapsed() >= REFETCH_WAIT {
-                        return;
-                    }
-                    Some(before)
-                }
-                _ => {
-                    *asked = Some((Instant::now(), now));
-                    None
-                }
-            }
-        };
-        if before.is_none()
-            && let Err(error) = board.want_keys().await
-        {
-            tracing::warn!(%error, "the tracker could not be asked for keys of the SSO server");
-        }
-        let before = before.unwrap_or(now);
-        let _ = heard.wait_for(|heard| heard.sso_at != before).await;
+        self.told.notify_one();
     }
 }

@@ -31,6 +31,11 @@ const PUBLISH: &str = "
     redis.call('PUBLISH', ARGV[4], ARGV[1])
     return false";
 
+/// How long a request for keys stands. A tracker counts [`ASKED_PAUSE`] from when it heard of the
+/// request, at most a look later, and the next request must not come before it would be heeded.
+const ASK_LASTS: Duration = ASKED_PAUSE.saturating_add(Duration::from_millis(600));
+/// What was not asked now was asked so long ago at least.
+const LEAST_AGO: Duration = Duration::from_millis(1);
 /// The longest version that is read: a `u64` has 20 digits.
 const LONGEST_VERSION: isize = 40;
 /// Between two tries to hear hints.
@@ -145,12 +150,27 @@ impl Board for AuthRedis {
         self.start_of(SNAPSHOT, most).await
     }
 
-    async fn want_keys(&self) -> Result<(), PortError> {
-        let mut command = redis::cmd("SET");
-        let pause = u64::try_from(ASKED_PAUSE.as_millis()).unwrap_or(u64::MAX);
-        command.arg(REFETCH).arg(Uuid::new_v4().to_string()).arg("NX").arg("PX").arg(pause);
-        let first: Option<String> = self.ask(&command).await?;
-        if first.is_some() { self.want_look().await } else { Ok(()) }
+    async fn want_keys(&self) -> Result<Duration, PortError> {
+        let lasts = u64::try_from(ASK_LASTS.as_millis()).unwrap_or(u64::MAX);
+        let mut pipeline = redis::pipe();
+        let set = pipeline.cmd("SET").arg(REFETCH).arg(Uuid::new_v4().to_string());
+        set.arg("NX").arg("PX").arg(lasts);
+        pipeline.cmd("PTTL").arg(REFETCH);
+        let (first, left): (Option<String>, i64) = self.ask_all(&pipeline).await?;
+        if first.is_some() {
+            self.want_look().await?;
+            return Ok(Duration::ZERO);
+        }
+        match u64::try_from(left) {
+            Ok(left) if left <= lasts => {
+                Ok(ASK_LASTS.saturating_sub(Duration::from_millis(left)).max(LEAST_AGO))
+            }
+            // Nobody of ours put that there: it would stand in the way for good.
+            _ => {
+                self.ask::<i64>(redis::cmd("PEXPIRE").arg(REFETCH).arg(lasts)).await?;
+                Ok(ASK_LASTS)
+            }
+        }
     }
 
     async fn want_look(&self) -> Result<(), PortError> {

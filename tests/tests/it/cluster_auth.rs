@@ -7,10 +7,12 @@
 use std::time::{Duration, Instant};
 
 use dispatcher_tests::{
-    cluster::{Cluster, ORG, Plan, answered},
+    cluster::{Cluster, Instance, ORG, Plan, answered},
+    jwt::{Algorithm, SigningKey},
     oidc::{AUDIENCE, Issuer, REALM},
     process::{BASE, PATIENCE},
 };
+use futures_util::future::join_all;
 use redis::AsyncCommands as _;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -23,6 +25,8 @@ const BY_THEMSELVES: Duration = Duration::from_secs(25);
 /// Where the snapshot is.
 const SNAPSHOT: &str = "dispatcher:auth:snapshot";
 const VERSION: &str = "dispatcher:auth:version";
+/// What is there as long as nobody may ask for keys of the SSO server again.
+const REFETCH: &str = "dispatcher:auth:refetch";
 
 struct Stage {
     cluster: Cluster,
@@ -32,6 +36,10 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::set_with(&[]).await
+    }
+
+    async fn set_with(settings: &[(&str, &str)]) -> Self {
         let issuer = Issuer::start().unwrap();
         let mut plan = Plan::plain(4)
             .with("SSO_URL", issuer.url())
@@ -40,6 +48,9 @@ impl Stage {
             .with("SSO_ORG_CLAIM", "org")
             .with("SSO_ROLE_MAP", "boss=admin,worker=operator")
             .with("AUTH_FAILURES_PER_MINUTE", "100000");
+        for (name, value) in settings {
+            plan = plan.with(name, value);
+        }
         (plan.redis, plan.tracker) = (true, true);
         let cluster = Cluster::start(&plan).await.unwrap();
         let client = Client::new();
@@ -55,22 +66,42 @@ impl Stage {
         format!("Bearer {}", self.issuer.token(&claims).unwrap())
     }
 
-    /// Whether each instance lets this caller in.
+    /// The status with which an instance answers this caller.
+    async fn status(&self, instance: &Instance, authorization: &str) -> u16 {
+        let url = format!("{}{BASE}/identity", instance.url());
+        let request = self.client.get(url).header("authorization", authorization);
+        let answer = request.header("x-dispatcher-org", ORG).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        assert!([200, 401, 403].contains(&status), "{status}: {text}");
+        status
+    }
+
+    /// Whether each instance lets this caller in, asked at the same moment.
     async fn let_in(&self, authorization: &str) -> Vec<bool> {
-        let mut all = Vec::new();
-        for instance in &self.cluster.instances {
-            let url = format!("{}{BASE}/identity", instance.url());
-            let request = self.client.get(url).header("authorization", authorization);
-            let answer = request.header("x-dispatcher-org", ORG).send().await.unwrap();
-            let status = answer.status().as_u16();
-            assert!(
-                [200, 401, 403].contains(&status),
-                "{status}: {}",
-                answer.text().await.unwrap()
-            );
-            all.push(status == 200);
-        }
-        all
+        let all = self.cluster.instances.iter();
+        let asked = all.map(|instance| self.status(instance, authorization));
+        join_all(asked).await.into_iter().map(|status| status == 200).collect()
+    }
+
+    /// A thousand tokens with key ids that nobody has, to all instances in turn; how often the SSO
+    /// server was asked for its keys meanwhile, and the longest time that one waited.
+    async fn forged(&self) -> (usize, Duration) {
+        let key = SigningKey::new("forged", Algorithm::Es256).unwrap();
+        let claims = self.issuer.claims(&json!({ "org": ORG }));
+        let before = self.issuer.requests().keys;
+        let instances = self.cluster.instances.iter().cycle();
+        let asked = instances.zip(0..1_000).map(|(instance, number)| {
+            let header = json!({ "alg": key.alg(), "kid": format!("forged-{number}") });
+            let token = format!("Bearer {}", key.sign(&header, &claims).unwrap());
+            async move {
+                let since = Instant::now();
+                assert_eq!(self.status(instance, &token).await, 401);
+                since.elapsed()
+            }
+        });
+        let longest = join_all(asked).await.into_iter().max().unwrap();
+        (self.issuer.requests().keys - before, longest)
     }
 
     /// Waits until every instance lets this caller in, or none does; how long that took.
@@ -147,6 +178,51 @@ async fn without_a_tracker_instances_help_themselves() {
     stage.cluster.tracker.as_ref().unwrap().start().unwrap();
     let (_, third) = stage.key("third").await;
     stage.until(BY_THEMSELVES, &third, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_forged_key_ids_are_one_fetch_for_whoever_fetches() {
+    let stage = Stage::set_with(&[("SSO_REFRESH", "3600")]).await;
+    let mut redis = stage.cluster.redis.as_ref().unwrap().client().await.unwrap();
+    // What was asked for at the start must be over.
+    while redis.exists::<_, bool>(REFETCH).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (fetches, first) = stage.forged().await;
+    assert_eq!(fetches, 1, "the tracker fetches, for all four");
+    let (again, at_once) = stage.forged().await;
+    assert_eq!(again, 0, "ten seconds are not over");
+
+    let before = stage.issuer.requests().keys;
+    stage.cluster.tracker.as_ref().unwrap().kill().unwrap();
+    let since = Instant::now();
+    while stage.issuer.requests().keys < before + 4 {
+        assert!(since.elapsed() < PATIENCE, "instances do not help themselves");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (alone, _) = stage.forged().await;
+    assert!((1..=4).contains(&alone), "each instance fetches for itself: {alone}");
+    let (again, alone_at_once) = stage.forged().await;
+    assert_eq!(again, 0, "ten seconds are not over");
+    println!(
+        "1000 forged key ids on four instances: {fetches} fetch by the tracker (longest wait \
+         {first:?}), then none (longest wait {at_once:?}); without a tracker {alone} fetches by \
+         four instances, then none (longest wait {alone_at_once:?})"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_changed_at_once_while_redis_says_nothing() {
+    let stage = Stage::set().await;
+    stage.key("before").await;
+    stage.cluster.redis.as_ref().unwrap().process().pause().unwrap();
+    let since = Instant::now();
+    let (_, key) = stage.key("while").await;
+    let took = since.elapsed();
+    stage.cluster.redis.as_ref().unwrap().process().resume().unwrap();
+    stage.until(BY_TRACKER, &key, true).await;
+    println!("a key is made in {took:?} while Redis is stopped");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
