@@ -5,4 +5,7 @@
 //! systemd, Podman and HAProxy.
 
 pub mod entry;
+pub mod jinja;
 pub mod layout;
+pub mod render;
+pub mod variables;

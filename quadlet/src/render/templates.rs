@@ -1,0 +1,28 @@
+//! The templates inside this program, by their names below `templates/`.
+
+/// A template: its name, its text.
+pub(super) type Template = (&'static str, &'static str);
+
+macro_rules! templates {
+    ($($constant:ident = $name:literal;)*) => {
+        $(pub(super) const $constant: Template =
+            ($name, include_str!(concat!("../../../templates/", $name)));)*
+    };
+}
+
+templates! {
+    INSTANCES = "dispatcher-api@.container.j2";
+    INSTANCE = "dispatcher-api-instance.conf.j2";
+    TRACKER = "dispatcher-auth-tracker.container.j2";
+    IMAGE = "dispatcher-api.image.j2";
+    NETWORK = "dispatcher.network.j2";
+    VOLUME = "dispatcher.volume.j2";
+    TARGET = "dispatcher-api.target.j2";
+    TMPFILES = "dispatcher-api.tmpfiles.j2";
+    ENVIRONMENT = "dispatcher-api.env.j2";
+    WORKER = "dispatcher-worker.service.j2";
+    WORKER_ENVIRONMENT = "dispatcher-worker.env.j2";
+    POSTGRESQL = "bundled/dispatcher-postgresql.container.j2";
+    REDIS = "bundled/dispatcher-redis.container.j2";
+    RABBITMQ = "bundled/dispatcher-rabbitmq.container.j2";
+}

@@ -1,0 +1,204 @@
+//! What of a variable's value Ansible's types cannot say: ranges of numbers, forms of texts.
+
+use std::{net::IpAddr, ops::RangeInclusive};
+
+use serde_json::Value;
+
+/// The ranges of numbers.
+const RANGES: [(&str, RangeInclusive<i64>); 24] = [
+    ("dispatcher_api_container_scale", 0..=256),
+    ("dispatcher_api_container_port", 1..=65_535),
+    ("dispatcher_api_health_interval", 1..=3600),
+    ("dispatcher_api_start_timeout", 1..=3600),
+    ("dispatcher_api_drain_delay", 0..=3600),
+    ("dispatcher_api_graceful_timeout", 0..=3600),
+    ("dispatcher_api_watchdog", 0..=3600),
+    ("dispatcher_api_publish_port", 1..=65_535),
+    ("dispatcher_api_metrics_port", 0..=65_535),
+    ("dispatcher_uid_base", 65_536..=4_293_918_720),
+    ("dispatcher_db_port", 1..=65_535),
+    ("dispatcher_worker_concurrency", 1..=1024),
+    ("dispatcher_haproxy_http_port", 1..=65_535),
+    ("dci_api_container_scale", 0..=256),
+    ("gunicorn_nb_workers", 1..=1024),
+    ("gunicorn_worker_connections", 1..=1_000_000),
+    ("gunicorn_max_requests", 0..=1_000_000_000),
+    ("gunicorn_max_requests_jitter", 0..=1_000_000_000),
+    ("gunicorn_timeout", 0..=3600),
+    ("gunicorn_graceful_timeout", 0..=3600),
+    ("sqlalchemy_pool_size", 0..=1000),
+    ("sqlalchemy_max_overflow", -1..=1000),
+    ("max_content_length_mb", 0..=95),
+    ("dispatcher_haproxy_https_port", 0..=65_535),
+];
+
+/// What a text may look like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Form {
+    /// A reference of an image: no blanks, not empty.
+    Image,
+    /// A name of a network of Podman or of its unit.
+    Network,
+    /// `uid` or `uid:gid`, or empty.
+    User,
+    /// An amount of memory in systemd's words, or empty.
+    Memory,
+    /// A share of a processor in per cent, or empty.
+    Percent,
+    /// An http or https address without user and password, or empty.
+    Web,
+    /// An address with any scheme and no password, or empty.
+    Url,
+    /// An IP address, or empty.
+    Address,
+    /// A network such as 10.0.0.0/8, or empty.
+    Cidr,
+    /// A name of a group.
+    Group,
+    /// A name in the database.
+    Identifier,
+}
+
+const FORMS: [(&str, Form); 27] = [
+    ("dispatcher_api_image", Form::Image),
+    ("dispatcher_postgresql_image", Form::Image),
+    ("dispatcher_redis_image", Form::Image),
+    ("dispatcher_rabbitmq_image", Form::Image),
+    ("dispatcher_api_container_network", Form::Network),
+    ("dispatcher_api_container_user", Form::User),
+    ("dispatcher_api_memory_max", Form::Memory),
+    ("dispatcher_auth_tracker_memory_max", Form::Memory),
+    ("dispatcher_postgresql_memory_max", Form::Memory),
+    ("dispatcher_redis_memory_max", Form::Memory),
+    ("dispatcher_rabbitmq_memory_max", Form::Memory),
+    ("dispatcher_worker_memory_max", Form::Memory),
+    ("dispatcher_api_cpu_quota", Form::Percent),
+    ("dispatcher_public_url", Form::Web),
+    ("dispatcher_worker_url", Form::Web),
+    ("dispatcher_redis_url", Form::Url),
+    ("dci_redis_url", Form::Url),
+    ("amqp_broker_url", Form::Url),
+    ("dispatcher_api_publish_address", Form::Address),
+    ("dispatcher_network_gateway", Form::Address),
+    ("dispatcher_network_subnet", Form::Cidr),
+    ("dispatcher_gateway_cidrs", Form::Cidr),
+    ("dispatcher_balancer_cidrs", Form::Cidr),
+    ("dispatcher_haproxy_group", Form::Group),
+    ("dispatcher_db_name", Form::Identifier),
+    ("dbuser", Form::Identifier),
+    ("store_s3_endpoint_url", Form::Web),
+];
+
+/// What is allowed, where this value is not.
+pub(super) fn objection(name: &str, value: &Value) -> Option<String> {
+    if let (Some(number), Some(range)) = (value.as_i64(), range(name)) {
+        let allowed = || format!("whole numbers from {} to {}", range.start(), range.end());
+        return (!range.contains(&number)).then(allowed);
+    }
+    let form = FORMS.iter().find(|(own, _)| *own == name).map(|(_, form)| *form)?;
+    let texts = match value {
+        Value::Array(texts) => texts.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let mut texts = texts.iter().filter_map(Value::as_str);
+    texts.any(|text| !form.fits(text)).then(|| form.words().to_owned())
+}
+
+/// The range of a number.
+pub(super) fn range(name: &str) -> Option<&'static RangeInclusive<i64>> {
+    RANGES.iter().find(|(own, _)| *own == name).map(|(_, range)| range)
+}
+
+impl Form {
+    /// What it is, for people.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Image => "a reference such as registry.example.com/dispatcher-api:1.2",
+            Self::Network => "a name of letters, digits and . _ -, such as dispatcher.network",
+            Self::User => "numbers such as 10001:10001, each below 65536, or nothing",
+            Self::Memory => "a size such as 512M or 2G, a share such as 20%, infinity, or nothing",
+            Self::Percent => "a share such as 150%, or nothing",
+            Self::Web => "http:// or https:// with a host, without user and password",
+            Self::Url => {
+                "an address such as redis://host:6379/0 without a password; one with a password is \
+                 a secret: `quadletgen secret set NAME`, and NAME in dispatcher_secrets"
+            }
+            Self::Address => "an IP address",
+            Self::Cidr => "networks such as 10.0.0.0/8",
+            Self::Group => "a name of a group: letters, digits, _ and -",
+            Self::Identifier => "letters, digits and _, not beginning with a digit, at most 63",
+        }
+    }
+
+    fn fits(self, text: &str) -> bool {
+        let made_of = |more: &str| {
+            text.chars().all(|letter| letter.is_ascii_alphanumeric() || more.contains(letter))
+        };
+        match self {
+            Self::Image => !text.is_empty() && made_of("._-/:@") && !text.starts_with('-'),
+            Self::Network => !text.is_empty() && made_of("._-") && !text.starts_with(['.', '-']),
+            Self::User => text.is_empty() || is_user(text),
+            Self::Memory => text.is_empty() || is_memory(text),
+            Self::Percent => text.is_empty() || is_percent(text),
+            Self::Web => text.is_empty() || is_web(text),
+            Self::Url => text.is_empty() || is_url(text),
+            Self::Address => text.is_empty() || text.parse::<IpAddr>().is_ok(),
+            Self::Cidr => text.is_empty() || is_cidr(text),
+            Self::Group => !text.is_empty() && made_of("_-") && !text.starts_with('-'),
+            Self::Identifier => {
+                let starts = text.starts_with(|letter: char| !letter.is_ascii_digit());
+                starts && made_of("_") && text.len() <= 63
+            }
+        }
+    }
+}
+
+fn is_user(text: &str) -> bool {
+    let is_id = |text: &str| text.len() <= 5 && text.parse::<u16>().is_ok();
+    match text.split_once(':') {
+        Some((user, group)) => is_id(user) && is_id(group),
+        None => is_id(text),
+    }
+}
+
+fn is_memory(text: &str) -> bool {
+    let digits = text.strip_suffix(['K', 'M', 'G', 'T']).unwrap_or(text);
+    text == "infinity" || is_number(digits) || is_percent(text)
+}
+
+fn is_percent(text: &str) -> bool {
+    text.strip_suffix('%').is_some_and(is_number)
+}
+
+fn is_number(text: &str) -> bool {
+    text.parse::<u64>().is_ok_and(|number| number > 0) && !text.starts_with('+')
+}
+
+fn is_web(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| is_printable(rest) && !rest.starts_with('/') && !rest.contains('@'))
+        && rest.is_some_and(|rest| !rest.is_empty())
+}
+
+/// A user's name alone is no secret, a password behind it is.
+fn is_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    let is_scheme = !scheme.is_empty() && scheme.chars().all(|letter| letter.is_ascii_lowercase());
+    is_scheme && is_printable(rest) && !user.is_some_and(|user| user.contains(':'))
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let most = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+}
+
+fn is_printable(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|letter| letter.is_ascii_graphic())
+}
