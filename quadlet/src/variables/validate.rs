@@ -66,10 +66,9 @@ fn check(variable: &Variable, value: &Value) -> Result<Value, String> {
     let Some(value) = typed(variable.kind, value) else {
         return wrong(&allowed(variable));
     };
-    if let (Some(text), false) = (value.as_str(), variable.choices.is_empty()) {
-        if !variable.choices.iter().any(|choice| choice == text) {
-            return wrong(&allowed(variable));
-        }
+    let is_choice = |text: &str| variable.choices.iter().any(|choice| choice == text);
+    if !variable.choices.is_empty() && !value.as_str().is_some_and(is_choice) {
+        return wrong(&allowed(variable));
     }
     match limits::objection(&variable.name, &value) {
         Some(allowed) => wrong(&allowed),

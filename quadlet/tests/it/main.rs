@@ -1,0 +1,3 @@
+//! Tests of quadletgen's library that need no host: variables, templates, files.
+
+mod rendering;
