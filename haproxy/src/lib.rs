@@ -2,3 +2,10 @@
 //!
 //! Reads the sockets and runs the program; never decides what the files say, and never changes a
 //! server at run time: the file is the only truth, since a reload forgets everything else.
+
+pub mod check;
+pub mod processes;
+pub mod program;
+pub mod reload;
+pub mod socket;
+pub mod stats;
