@@ -4,8 +4,10 @@
 //! them to the disk, `engine` brings the running state to where they say. Only `host` talks to
 //! systemd, Podman and HAProxy.
 
+pub mod engine;
 pub mod entry;
 pub mod jinja;
+pub mod host;
 pub mod layout;
 pub mod render;
 pub mod variables;
