@@ -6,8 +6,8 @@
 
 pub mod engine;
 pub mod entry;
-pub mod jinja;
 pub mod host;
+pub mod jinja;
 pub mod layout;
 pub mod render;
 pub mod variables;
