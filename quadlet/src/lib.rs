@@ -6,6 +6,7 @@
 
 pub mod engine;
 pub mod entry;
+pub mod files;
 pub mod host;
 pub mod jinja;
 pub mod layout;

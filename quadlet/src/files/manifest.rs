@@ -1,0 +1,120 @@
+//! What quadletgen made on this host, and which images it has had: `manifest.json`.
+//!
+//! Whatever is not in it is not ours, and is neither overwritten nor removed.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::{FilesError, write};
+use crate::entry::{Concerns, What};
+
+/// How many images are remembered.
+const IMAGES: usize = 20;
+
+/// What is remembered of a host.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Manifest {
+    /// What was made, by path.
+    #[serde(default)]
+    pub files: BTreeMap<PathBuf, Made>,
+    /// The images that were in use, the newest last.
+    #[serde(default)]
+    pub images: Vec<Image>,
+    /// What commands note for those after them.
+    #[serde(default)]
+    pub notes: Map<String, Value>,
+}
+
+/// Something that was made.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Made {
+    /// SHA-256 of the content, or of a link's target.
+    pub sha256: String,
+    /// Who has to hear when it goes.
+    pub concerns: Concerns,
+}
+
+impl Made {
+    /// Whether that is what was made.
+    #[must_use]
+    pub fn is(&self, found: Option<&What>) -> bool {
+        found.is_some_and(|found| digest(found) == self.sha256)
+    }
+}
+
+/// An image that was in use.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Image {
+    /// What it was called in the variables.
+    pub named: String,
+    /// What the units call it: a reference with its digest, or its id.
+    pub reference: String,
+    /// Since when, in RFC 3339.
+    pub since: String,
+}
+
+impl Manifest {
+    /// Reads it; an empty one where there is none yet.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood.
+    pub fn load(path: &Path) -> Result<Self, FilesError> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(FilesError::io(path)(error)),
+        };
+        serde_json::from_slice(&bytes).map_err(|error| FilesError::Manifest {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// When the system says no.
+    pub fn save(&self, path: &Path) -> Result<(), FilesError> {
+        let content = serde_json::to_string_pretty(self)
+            .map_err(|error| FilesError::io(path)(io::Error::other(error)))?;
+        write::one(path, &What::File { content: content + "\n", mode: 0o600 })
+    }
+
+    /// Notes that a path is ours.
+    pub fn note(&mut self, path: &Path, what: &What, concerns: Concerns) {
+        self.files.insert(path.to_owned(), Made { sha256: digest(what), concerns });
+    }
+
+    /// The image that the units are pinned to.
+    #[must_use]
+    pub fn image(&self) -> Option<&Image> {
+        self.images.last()
+    }
+
+    /// Notes another image, where it is another.
+    pub fn use_image(&mut self, image: Image) {
+        if self.images.last().is_some_and(|last| last.reference == image.reference) {
+            return;
+        }
+        self.images.push(image);
+        let surplus = self.images.len().saturating_sub(IMAGES);
+        self.images.drain(..surplus);
+    }
+}
+
+/// SHA-256 in hexadecimal digits.
+#[must_use]
+pub fn digest(what: &What) -> String {
+    let bytes = match what {
+        What::File { content, .. } => content.as_bytes(),
+        What::Link { target } => target.as_os_str().as_encoded_bytes(),
+    };
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
