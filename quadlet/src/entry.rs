@@ -20,6 +20,8 @@ pub enum Concerns {
     Systemd,
     /// HAProxy: checked, then reloaded.
     Haproxy,
+    /// HAProxy's unit: daemon-reload, then HAProxy is restarted, once: it begins to read our files.
+    HaproxyUnit,
     /// systemd-tmpfiles.
     Tmpfiles,
     /// Nobody.

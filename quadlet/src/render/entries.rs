@@ -35,6 +35,7 @@ pub(super) fn all(variables: &Variables, layout: &Layout) -> Result<Vec<Entry>, 
     rendering.tracker()?;
     rendering.services()?;
     rendering.worker()?;
+    rendering.haproxy()?;
     let mut entries = rendering.entries;
     entries.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(entries)
@@ -130,6 +131,23 @@ impl Rendering<'_> {
         self.native(templates::WORKER, "dispatcher-worker.service", Concerns::Worker)?;
         let path = self.layout.settings.join("dispatcher-worker.env");
         self.file(templates::WORKER_ENVIRONMENT, path, PRIVATE, Concerns::Worker)
+    }
+
+    /// The backend, and the rest where HAProxy is ours. A user's own deployment has no HAProxy: its
+    /// backend is for one who has.
+    fn haproxy(&mut self) -> Result<(), RenderError> {
+        let of_host = PathBuf::from(self.variables.text("haproxy_config_dir"));
+        let is_user = self.layout.is_user;
+        let directory = if is_user { self.layout.settings.join("haproxy") } else { of_host };
+        let backend = directory.join("10_backend_dispatcher_api.cfg");
+        self.file(templates::HAPROXY_BACKEND, backend, READABLE, Concerns::Haproxy)?;
+        if is_user || !self.variables.is("dispatcher_haproxy_base") {
+            return Ok(());
+        }
+        let base = PathBuf::from(self.variables.text("dispatcher_haproxy_base_file"));
+        self.file(templates::HAPROXY_BASE, base, READABLE, Concerns::Haproxy)?;
+        let unit = self.layout.units.join("haproxy.service.d/10-dispatcher.conf");
+        self.file(templates::HAPROXY_UNIT, unit, READABLE, Concerns::HaproxyUnit)
     }
 
     /// A unit of Quadlet.

@@ -24,5 +24,8 @@ templates! {
     WORKER_ENVIRONMENT = "dispatcher-worker.env.j2";
     POSTGRESQL = "bundled/dispatcher-postgresql.container.j2";
     REDIS = "bundled/dispatcher-redis.container.j2";
+    HAPROXY_BASE = "haproxy/haproxy.cfg.j2";
+    HAPROXY_BACKEND = "haproxy/10_backend_dispatcher_api.cfg.j2";
+    HAPROXY_UNIT = "haproxy/haproxy.service.conf.j2";
     RABBITMQ = "bundled/dispatcher-rabbitmq.container.j2";
 }

@@ -11,6 +11,8 @@ const SEVERAL_LINES: [&str; 1] = ["SSO_PUBLIC_KEY"];
 pub(super) fn problems(checked: &Context) -> Vec<String> {
     let mut found = Vec::new();
     ports(checked, &mut found);
+    drain(checked, &mut found);
+    certificates(checked, &mut found);
     for name in ["dispatcher_settings", "dispatcher_worker_settings"] {
         settings(checked, name, &mut found);
     }
@@ -52,6 +54,36 @@ fn ports(checked: &Context, found: &mut Vec<String>) {
                 65_536 - scale
             ));
         }
+    }
+}
+
+/// HAProxy must have seen that an instance ends before that instance takes no more requests.
+fn drain(checked: &Context, found: &mut Vec<String>) {
+    let milliseconds = number(checked, "dispatcher_api_drain_delay") * 1000;
+    let interval = number(checked, "dispatcher_haproxy_check_interval_ms");
+    let fall = number(checked, "dispatcher_haproxy_check_fall");
+    let needed = interval * fall + 1000;
+    if milliseconds < needed {
+        found.push(format!(
+            "dispatcher_api_drain_delay is {}: an instance that ends must take requests for longer \
+             than HAProxy takes to see that, which is {fall} checks (dispatcher_haproxy_check_fall) \
+             every {interval} ms (dispatcher_haproxy_check_interval_ms) and a second; allowed is {} \
+             and more, or other checks",
+            milliseconds / 1000,
+            (needed + 999) / 1000
+        ));
+    }
+}
+
+fn certificates(checked: &Context, found: &mut Vec<String>) {
+    if !text(checked, "dispatcher_tls_client_ca").is_empty()
+        && text(checked, "dispatcher_tls_certificate").is_empty()
+    {
+        found.push(
+            "dispatcher_tls_client_ca is set without dispatcher_tls_certificate: client \
+             certificates exist only with HTTPS; set both or none"
+                .to_owned(),
+        );
     }
 }
 

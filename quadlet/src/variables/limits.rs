@@ -1,11 +1,14 @@
 //! What of a variable's value Ansible's types cannot say: ranges of numbers, forms of texts.
 
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+};
 
 use serde_json::Value;
 
 /// The ranges of numbers.
-const RANGES: [(&str, RangeInclusive<i64>); 24] = [
+const RANGES: [(&str, RangeInclusive<i64>); 46] = [
     ("dispatcher_api_container_scale", 0..=256),
     ("dispatcher_api_container_port", 1..=65_535),
     ("dispatcher_api_health_interval", 1..=3600),
@@ -18,7 +21,6 @@ const RANGES: [(&str, RangeInclusive<i64>); 24] = [
     ("dispatcher_uid_base", 65_536..=4_293_918_720),
     ("dispatcher_db_port", 1..=65_535),
     ("dispatcher_worker_concurrency", 1..=1024),
-    ("dispatcher_haproxy_http_port", 1..=65_535),
     ("dci_api_container_scale", 0..=256),
     ("gunicorn_nb_workers", 1..=1024),
     ("gunicorn_worker_connections", 1..=1_000_000),
@@ -29,7 +31,30 @@ const RANGES: [(&str, RangeInclusive<i64>); 24] = [
     ("sqlalchemy_pool_size", 0..=1000),
     ("sqlalchemy_max_overflow", -1..=1000),
     ("max_content_length_mb", 0..=95),
-    ("dispatcher_haproxy_https_port", 0..=65_535),
+    ("dispatcher_haproxy_https_port", 1..=65_535),
+    ("dispatcher_haproxy_http_port", 1..=65_535),
+    ("dispatcher_haproxy_hsts_seconds", 0..=63_072_000),
+    ("dispatcher_rate_limit_requests", 0..=10_000_000),
+    ("dispatcher_rate_limit_seconds", 1..=3600),
+    ("dispatcher_haproxy_maxconn", 10..=1_000_000),
+    ("dispatcher_haproxy_source_maxconn", 0..=1_000_000),
+    ("dispatcher_haproxy_server_maxconn", 0..=1_000_000),
+    ("dispatcher_haproxy_buffer_bytes", 16_384..=1_048_576),
+    ("dispatcher_haproxy_headers", 20..=1000),
+    ("dispatcher_haproxy_h2_streams", 1..=1000),
+    ("dispatcher_haproxy_hard_stop_after", 1..=86_400),
+    ("dispatcher_haproxy_timeout_http_request", 1..=3600),
+    ("dispatcher_haproxy_timeout_keep_alive", 1..=3600),
+    ("dispatcher_haproxy_timeout_client", 1..=86_400),
+    ("dispatcher_haproxy_timeout_connect", 1..=60),
+    ("dispatcher_haproxy_timeout_queue", 1..=3600),
+    ("dispatcher_haproxy_timeout_server", 1..=86_400),
+    ("dispatcher_haproxy_timeout_stream", 1..=604_800),
+    ("dispatcher_haproxy_retries", 0..=100),
+    ("dispatcher_haproxy_check_interval_ms", 50..=60_000),
+    ("dispatcher_haproxy_check_timeout_ms", 50..=60_000),
+    ("dispatcher_haproxy_check_fall", 1..=100),
+    ("dispatcher_haproxy_check_rise", 1..=100),
 ];
 
 /// What a text may look like.
@@ -57,9 +82,21 @@ pub(super) enum Form {
     Group,
     /// A name in the database.
     Identifier,
+    /// Where HAProxy takes requests: an IP address or `*`.
+    Entrance,
+    /// An IP address and a port, or empty.
+    Listen,
+    /// A name in a certificate: one line without quotes, backslashes and variables of HAProxy's.
+    CommonName,
+    /// The path of an address.
+    Path,
+    /// An absolute path that a line of HAProxy's file can hold, or empty.
+    File,
+    /// A target of HAProxy's log.
+    LogTarget,
 }
 
-const FORMS: [(&str, Form); 27] = [
+const FORMS: [(&str, Form); 40] = [
     ("dispatcher_api_image", Form::Image),
     ("dispatcher_postgresql_image", Form::Image),
     ("dispatcher_redis_image", Form::Image),
@@ -87,6 +124,19 @@ const FORMS: [(&str, Form); 27] = [
     ("dispatcher_db_name", Form::Identifier),
     ("dbuser", Form::Identifier),
     ("store_s3_endpoint_url", Form::Web),
+    ("dispatcher_haproxy_user", Form::Group),
+    ("dispatcher_haproxy_addresses", Form::Entrance),
+    ("dispatcher_haproxy_stats_address", Form::Listen),
+    ("dispatcher_gateway_certificate_names", Form::CommonName),
+    ("dispatcher_haproxy_check_path", Form::Path),
+    ("dispatcher_tls_certificate", Form::File),
+    ("dispatcher_tls_client_ca", Form::File),
+    ("haproxy_config_dir", Form::File),
+    ("dispatcher_haproxy_base_file", Form::File),
+    ("dispatcher_haproxy_program", Form::File),
+    ("dispatcher_haproxy_master_socket", Form::File),
+    ("dispatcher_haproxy_stats_socket", Form::File),
+    ("dispatcher_haproxy_log", Form::LogTarget),
 ];
 
 /// What is allowed, where this value is not.
@@ -127,6 +177,14 @@ impl Form {
             Self::Cidr => "networks such as 10.0.0.0/8",
             Self::Group => "a name of a group: letters, digits, _ and -",
             Self::Identifier => "letters, digits and _, not beginning with a digit, at most 63",
+            Self::Entrance => "IP addresses, or * for all of IPv4",
+            Self::Listen => "an IP address and a port such as 127.0.0.1:8404, or nothing",
+            Self::CommonName => "names of one line, at most 64 characters, without \" ' \\ $",
+            Self::Path => "a path such as /health/ready: letters, digits and / . _ ~ -",
+            Self::File => "an absolute path of letters, digits and / . _ @ + -",
+            Self::LogTarget => {
+                "a target and a facility such as /dev/log local0, or stdout format raw daemon"
+            }
         }
     }
 
@@ -149,6 +207,15 @@ impl Form {
                 let starts = text.starts_with(|letter: char| !letter.is_ascii_digit());
                 starts && made_of("_") && text.len() <= 63
             }
+            Self::Entrance => text == "*" || text.parse::<IpAddr>().is_ok(),
+            Self::Listen => text.is_empty() || text.parse::<SocketAddr>().is_ok(),
+            Self::CommonName => {
+                let fits = |letter: char| !letter.is_control() && !"\"'\\$".contains(letter);
+                !text.is_empty() && text.chars().count() <= 64 && text.chars().all(fits)
+            }
+            Self::Path => text.starts_with('/') && made_of("/._~-"),
+            Self::File => text.is_empty() || (text.starts_with('/') && made_of("/._@+-")),
+            Self::LogTarget => !text.is_empty() && made_of("/._-:@ []"),
         }
     }
 }
