@@ -9,5 +9,10 @@
     reason = "a test that cannot go on should panic"
 )]
 
+mod caller;
+mod deployed;
+mod first;
 mod host;
 mod image;
+mod load;
+mod lossless;

@@ -1,0 +1,48 @@
+//! A bare host and no setting: `init` and `apply` make a service that runs a playbook on the host
+//! itself, and a reboot changes nothing of that.
+
+use anyhow::{Result, ensure};
+
+use crate::deployed::Deployed;
+
+const PLAYBOOK: &str = "\
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.shell: echo once >>/root/executions
+";
+
+/// A playbook, followed to its success with the command line's own tool.
+const RUN: &str = "\
+cat >/root/play.yml
+DISPATCHER_KEY=$(podman secret inspect --showsecret --format '{{.SecretData}}' dispatcher-psk-operator)
+export DISPATCHER_KEY DISPATCHER_ORG=${DISPATCHER_ORG:-default}
+dispatchctl --url http://127.0.0.1 run /root/play.yml --follow 2>&1
+";
+
+async fn works(deployed: &Deployed, executions: usize) -> Result<()> {
+    deployed.ensure_scale(4).await?;
+    let host = &deployed.host;
+    host.run("systemctl is-active dispatcher-auth-tracker.service dispatcher-worker.service")
+        .await?;
+    let failed = host.run("systemctl --failed --plain --no-legend").await?;
+    ensure!(failed.trim().is_empty(), "{failed}");
+    let said = host.feed(RUN, PLAYBOOK.as_bytes()).await?;
+    ensure!(said.contains("success"), "{said}");
+    let times = host.run("wc -l </root/executions").await?;
+    ensure!(times.trim() == executions.to_string(), "executed {times} times");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bare_host_gets_a_service_that_survives_a_reboot() -> Result<()> {
+    let deployed = Deployed::applied("hfirst", "").await?;
+    works(&deployed, 1).await?;
+    // Nothing is left to do, and nothing is done.
+    let before = deployed.state().await?;
+    deployed.host.run("quadletgen apply").await?;
+    ensure!(before == deployed.state().await?, "a second apply changes something");
+    deployed.host.run("quadletgen status").await?;
+    deployed.host.reboot().await?;
+    works(&deployed, 2).await
+}
