@@ -56,6 +56,12 @@ impl Layout {
         self.settings.join("deploy.yml")
     }
 
+    /// What quadletgen made here.
+    #[must_use]
+    pub fn manifest_file(&self) -> PathBuf {
+        self.state.join("manifest.json")
+    }
+
     /// The environment of the instances and of the tracker, without secrets.
     #[must_use]
     pub fn environment_file(&self) -> PathBuf {

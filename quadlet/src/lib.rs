@@ -4,6 +4,8 @@
 //! them to the disk, `engine` brings the running state to where they say. Only `host` talks to
 //! systemd, Podman and HAProxy.
 
+pub mod check;
+pub mod cli;
 pub mod engine;
 pub mod entry;
 pub mod files;

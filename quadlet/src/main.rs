@@ -1,5 +1,18 @@
 //! The program: its arguments are `cli`'s, its work is the library's.
 
-fn main() -> anyhow::Result<()> {
-    anyhow::bail!("no command is known yet")
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use quadletgen::cli::Cli;
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(Cli::parse().run()),
+        Err(error) => Err(error.into()),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("quadletgen: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -136,6 +136,14 @@ pub fn carry_out(
     manifest.save(manifest_path)
 }
 
+/// Writes one thing, whole or not at all, whatever is there.
+///
+/// # Errors
+/// When the system says no.
+pub fn write(path: &Path, what: &What) -> Result<(), FilesError> {
+    write::one(path, what)
+}
+
 /// Notes entries that are on the disk already, so that they are removed when they are no more asked
 /// for.
 ///
