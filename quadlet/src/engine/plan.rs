@@ -65,15 +65,17 @@ pub struct Found {
 /// One thing to do. Each is safe to repeat.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Files and links, HAProxy's aside, to the disk; the directories they speak of made.
+    /// Files and links, HAProxy's aside, to the disk. What was noted of systemd's last reading is
+    /// taken back first: otherwise two kills and a change of mind look like nothing to do.
     Write,
-    /// daemon-reload.
+    /// The directories made that the files speak of; daemon-reload; that noted.
     Reload,
     /// Start a service or the tracker, or start it anew, and wait until it is up.
     Unit(String),
     /// Start these instances at once and wait until all are healthy.
     Start(BTreeSet<u16>),
-    /// HAProxy's files to the disk, checked, reloaded.
+    /// What was noted of HAProxy's last reading taken back, its files to the disk, checked, reloaded;
+    /// that noted.
     Balance,
     /// Stop these instances; HAProxy has let go of them.
     Stop(BTreeSet<u16>),

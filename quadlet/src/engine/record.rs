@@ -1,0 +1,195 @@
+//! What quadletgen remembers of this host besides its files: what systemd and HAProxy have read,
+//! which image is asked for, which was the last that worked. Each note is written right after what
+//! it tells of, so what a kill loses is done once more, never left out.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{failure::Failure, image::Pin};
+use crate::{
+    files::{self, Change, Manifest, manifest::Image},
+    layout::Layout,
+};
+
+const SYSTEMD: &str = "systemd_has_read";
+const HAPROXY: &str = "haproxy_has_read";
+const ASKED_IMAGE: &str = "asked_image";
+const PROGRAMS: &str = "programs_of";
+const WORKER: &str = "worker";
+
+/// The manifest and where it lies.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What was made and noted.
+    pub manifest: Manifest,
+    path: PathBuf,
+}
+
+impl Record {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood.
+    pub fn load(layout: &Layout) -> Result<Self, Failure> {
+        let path = layout.state.join("manifest.json");
+        Ok(Self { manifest: Manifest::load(&path)?, path })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Brings changes to the disk.
+    ///
+    /// # Errors
+    /// When the system says no.
+    pub fn carry_out<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> Result<(), Failure> {
+        let changes: Vec<Change> = changes.cloned().collect();
+        Ok(files::carry_out(&changes, &mut self.manifest, &self.path)?)
+    }
+
+    /// The digest over the units that systemd has read.
+    #[must_use]
+    pub fn systemd_has_read(&self) -> Option<String> {
+        self.note(SYSTEMD)
+    }
+
+    /// Notes that.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_systemd(&mut self, digest: &str) -> Result<(), Failure> {
+        self.set(SYSTEMD, &digest)
+    }
+
+    /// Takes that back, before files are written.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn forget_systemd(&mut self) -> Result<(), Failure> {
+        self.set(SYSTEMD, &Value::Null)
+    }
+
+    /// Takes back what HAProxy has read, before its files are written.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn forget_haproxy(&mut self) -> Result<(), Failure> {
+        self.set(HAPROXY, &Value::Null)
+    }
+
+    /// The digest over the files that HAProxy has read.
+    #[must_use]
+    pub fn haproxy_has_read(&self) -> Option<String> {
+        self.note(HAPROXY)
+    }
+
+    /// Notes that.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_haproxy(&mut self, digest: &str) -> Result<(), Failure> {
+        self.set(HAPROXY, &digest)
+    }
+
+    /// The image that is asked for, found once and kept.
+    #[must_use]
+    pub fn asked_image(&self) -> Option<Pin> {
+        self.note(ASKED_IMAGE)
+    }
+
+    /// Notes that.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_asked_image(&mut self, pin: &Pin) -> Result<(), Failure> {
+        self.set(ASKED_IMAGE, pin)
+    }
+
+    /// The image whose programs were taken out last.
+    #[must_use]
+    pub fn programs_of(&self) -> Option<String> {
+        self.note(PROGRAMS)
+    }
+
+    /// Notes that.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_programs_of(&mut self, reference: &str) -> Result<(), Failure> {
+        self.set(PROGRAMS, &reference)
+    }
+
+    /// What the worker was started from.
+    #[must_use]
+    pub fn worker(&self) -> Option<String> {
+        self.note(WORKER)
+    }
+
+    /// Notes that.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_worker(&mut self, inputs: &str) -> Result<(), Failure> {
+        self.set(WORKER, &inputs)
+    }
+
+    /// The last image with which every instance was healthy.
+    #[must_use]
+    pub fn good_image(&self) -> Option<Pin> {
+        self.manifest.image().map(pin)
+    }
+
+    /// The one before that.
+    #[must_use]
+    pub fn previous_image(&self) -> Option<Pin> {
+        let now = self.manifest.image()?;
+        self.manifest.images.iter().rev().find(|image| image.reference != now.reference).map(pin)
+    }
+
+    /// Takes back what the worker was started from, before its files are written.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn forget_worker(&mut self) -> Result<(), Failure> {
+        self.set(WORKER, &Value::Null)
+    }
+
+    /// Notes an image with which every instance is healthy.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_good_image(&mut self, image: &Pin) -> Result<(), Failure> {
+        let before = self.manifest.images.len();
+        let is_same = self.good_image().as_ref() == Some(image);
+        let since = time::OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+        let since = since.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        let Pin { named, reference } = image.clone();
+        self.manifest.use_image(Image { named, reference, since });
+        if is_same && before == self.manifest.images.len() {
+            return Ok(());
+        }
+        Ok(self.manifest.save(&self.path)?)
+    }
+
+    fn note<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_value(self.manifest.notes.get(name)?.clone()).ok()
+    }
+
+    fn set(&mut self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        if self.manifest.notes.get(name) == Some(&value) {
+            return Ok(());
+        }
+        self.manifest.notes.insert(name.to_owned(), value);
+        Ok(self.manifest.save(&self.path)?)
+    }
+}
+
+fn pin(image: &Image) -> Pin {
+    Pin { named: image.named.clone(), reference: image.reference.clone() }
+}
