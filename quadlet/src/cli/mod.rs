@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod engine;
 mod render;
 mod variables;
 
@@ -22,12 +23,12 @@ use crate::{
 
 /// Renders, applies, scales and rolls Dispatcher's units on this host.
 #[derive(Debug, Parser)]
-#[command(name = "quadletgen", version)]
+#[command(name = "quadletgen", version, about, arg_required_else_help = true, after_help = engine::AFTER)]
 pub struct Cli {
     /// The user's own deployment (rootless) instead of the system's.
     #[arg(long, global = true)]
     user: bool,
-    /// Another file than the deployment's deploy.yml.
+    /// Another file than the deployment's deploy.yml, for render, diff and check.
     #[arg(long, global = true, value_name = "FILE")]
     deploy: Option<PathBuf>,
     #[command(subcommand)]
@@ -36,6 +37,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// What changes what runs, or shows it.
+    #[command(flatten)]
+    Engine(engine::Command),
     /// Shows the files that the variables lead to, or writes them below a directory.
     Render(render::Arguments),
     /// Shows what applying would change on the disk; status 2 where it would change something.
@@ -55,6 +59,14 @@ impl Cli {
         let layout = layout(self.user)?;
         let deploy = self.deploy.as_deref();
         match self.command {
+            Command::Engine(command) => {
+                anyhow::ensure!(
+                    deploy.is_none(),
+                    "--deploy is for render, diff and check: what runs follows {}",
+                    layout.deploy_file().display()
+                );
+                Ok(command.run(layout).await)
+            }
             Command::Render(arguments) => render::run(&arguments, &layout, &load(&layout, deploy)?),
             Command::Diff => diff::run(&layout, &load(&layout, deploy)?),
             Command::Check => check::run(&layout, &load(&layout, deploy)?).await,

@@ -72,7 +72,9 @@ impl Desired {
     pub fn question(&self, layout: &Layout, index: u16) -> health::Question {
         let variables = &self.variables;
         let address = match variables.upstream() {
-            Upstream::Unix => health::Address::Unix(layout.runtime.join(index.to_string()).join("api.sock")),
+            Upstream::Unix => {
+                health::Address::Unix(layout.runtime.join(index.to_string()).join("api.sock"))
+            }
             Upstream::Tcp => {
                 let host = match variables.text("dispatcher_api_publish_address") {
                     "" | "0.0.0.0" => "127.0.0.1",
@@ -86,7 +88,16 @@ impl Desired {
         health::Question { address, method: "GET".to_owned(), path }
     }
 
-    /// The files of HAProxy, by path.
+    /// The digest over the drop-in of HAProxy's unit, where that is ours.
+    #[must_use]
+    pub fn haproxy_unit(&self) -> Option<String> {
+        let mut entries =
+            self.entries.iter().filter(|entry| entry.concerns == Concerns::HaproxyUnit).peekable();
+        entries.peek()?;
+        Some(inputs::of_entries(entries))
+    }
+
+    /// The files of HAProxy.
     pub fn balancer(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.concerns == Concerns::Haproxy)
     }
@@ -99,15 +110,23 @@ fn asked(
     units: &[Unit],
     own: &BTreeMap<u16, String>,
 ) -> Asked {
-    let of = |stem: &str| units.iter().find(|unit| unit.stem == stem).map(|unit| unit.inputs.clone());
+    let of =
+        |stem: &str| units.iter().find(|unit| unit.stem == stem).map(|unit| unit.inputs.clone());
     let shared = of(INSTANCES).unwrap_or_default();
-    let instance = |index: u16| own.get(&index).map_or_else(|| shared.clone(), |own| format!("{shared}+{own}"));
+    let instance = |index: u16| {
+        own.get(&index).map_or_else(|| shared.clone(), |own| format!("{shared}+{own}"))
+    };
     let service = |stem: &str| Some((format!("{stem}.service"), of(stem)?));
     let scale = u16::try_from(variables.scale()).unwrap_or(u16::MAX);
     let is_haproxy = |entry: &&Entry| entry.concerns == Concerns::Haproxy;
     Asked {
         units: inputs::of_entries(entries.iter().filter(|entry| !is_haproxy(entry))),
-        balancer: (!layout.is_user).then(|| inputs::of_entries(entries.iter().filter(is_haproxy))),
+        balancer: (!layout.is_user).then(|| {
+            let is_read = |entry: &&Entry| {
+                matches!(entry.concerns, Concerns::Haproxy | Concerns::HaproxyUnit)
+            };
+            inputs::of_entries(entries.iter().filter(is_read))
+        }),
         services: variables.services().into_iter().filter_map(service).collect(),
         instances: (0..scale).map(instance).collect(),
         tracker: service(TRACKER),
@@ -115,7 +134,8 @@ fn asked(
 }
 
 fn all_secrets_there(units: &[Unit], secrets: &BTreeMap<String, String>) -> Result<(), Failure> {
-    let mut missing: Vec<&str> = units.iter().flat_map(|unit| &unit.secrets).map(String::as_str).collect();
+    let mut missing: Vec<&str> =
+        units.iter().flat_map(|unit| &unit.secrets).map(String::as_str).collect();
     missing.retain(|name| !secrets.contains_key(*name));
     missing.sort_unstable();
     missing.dedup();
@@ -134,7 +154,9 @@ fn all_secrets_there(units: &[Unit], secrets: &BTreeMap<String, String>) -> Resu
 
 fn own_inputs(entries: &[Entry], layout: &Layout, scale: u32) -> BTreeMap<u16, String> {
     let scale = u16::try_from(scale).unwrap_or(u16::MAX);
-    (0..scale).filter_map(|index| Some((index, inputs::own(entries, &instance_file(layout, index))?))).collect()
+    (0..scale)
+        .filter_map(|index| Some((index, inputs::own(entries, &instance_file(layout, index))?)))
+        .collect()
 }
 
 fn instance_file(layout: &Layout, index: u16) -> PathBuf {

@@ -76,7 +76,11 @@ async fn pinned(podman: &Podman, named: &str, image: &Image) -> Result<Pin, Fail
 }
 
 fn reference(named: &str, image: &Image) -> String {
-    if image.digest.is_empty() { image.id.clone() } else { format!("{}@{}", repository(named), image.digest) }
+    if image.digest.is_empty() {
+        image.id.clone()
+    } else {
+        format!("{}@{}", repository(named), image.digest)
+    }
 }
 
 /// The name without tag and digest.

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use sha2::{Digest as _, Sha256};
@@ -42,17 +42,17 @@ fn unit(entry: &Entry, entries: &[Entry], secrets: &BTreeMap<String, String>) ->
     for line in content.lines().filter(|line| !line.starts_with(['#', ';'])) {
         let Some((key, value)) = line.split_once('=') else { continue };
         let first = value.split([',', ':']).next().unwrap_or_default().trim();
-        match key.trim() {
-            "EnvironmentFile" => content_at(entries, Path::new(value.trim())).map_or((), |text| add(&mut digest, text)),
-            "Network" | "Volume" | "Image" => {
-                let path = entry.path.with_file_name(first);
-                content_at(entries, &path).map_or((), |text| add(&mut digest, text));
-            }
-            "Secret" => {
-                add(&mut digest, secrets.get(first).map_or("absent", String::as_str));
-                named.insert(first.to_owned());
-            }
-            _ => {}
+        let named_file = match key.trim() {
+            "EnvironmentFile" => Some(value.trim().into()),
+            "Network" | "Volume" | "Image" => Some(entry.path.with_file_name(first)),
+            _ => None,
+        };
+        if let Some(text) = named_file.and_then(|path: PathBuf| content_at(entries, &path)) {
+            add(&mut digest, text);
+        }
+        if key.trim() == "Secret" {
+            add(&mut digest, secrets.get(first).map_or("absent", String::as_str));
+            named.insert(first.to_owned());
         }
     }
     drop_ins(entries, &entry.path).for_each(|text| add(&mut digest, text));
@@ -103,10 +103,12 @@ fn content_at<'a>(entries: &'a [Entry], path: &Path) -> Option<&'a str> {
 
 fn drop_ins<'a>(entries: &'a [Entry], unit: &Path) -> impl Iterator<Item = &'a str> {
     let directory = unit.with_file_name(format!("{}.d", file_name(unit)));
-    entries.iter().filter(move |entry| entry.path.parent() == Some(&directory)).filter_map(|entry| match &entry.what {
-        What::File { content, .. } => Some(content.as_str()),
-        What::Link { .. } => None,
-    })
+    entries.iter().filter(move |entry| entry.path.parent() == Some(&directory)).filter_map(
+        |entry| match &entry.what {
+            What::File { content, .. } => Some(content.as_str()),
+            What::Link { .. } => None,
+        },
+    )
 }
 
 fn file_name(path: &Path) -> String {

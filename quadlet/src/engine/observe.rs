@@ -17,6 +17,7 @@ use crate::{
         podman::Container,
         systemd::{Activity, Found as Listed},
     },
+    layout::Layout,
 };
 
 /// What is there, for the plan, and the changes of files for those who carry it out.
@@ -31,9 +32,19 @@ pub struct Observed {
 impl Observed {
     /// Files to write, HAProxy's or the others.
     pub fn to_write(&self, is_haproxy: bool) -> impl Iterator<Item = &Change> {
-        self.changes
-            .iter()
-            .filter(move |change| change.after.is_some() && (change.concerns == Concerns::Haproxy) == is_haproxy)
+        self.changes.iter().filter(move |change| {
+            change.after.is_some() && (change.concerns == Concerns::Haproxy) == is_haproxy
+        })
+    }
+
+    /// Whether units are written, and not only links to them.
+    #[must_use]
+    pub fn has_new_units(&self, layout: &Layout) -> bool {
+        let is_unit = |change: &Change| {
+            change.path.starts_with(&layout.quadlets) || change.path.starts_with(&layout.units)
+        };
+        let is_file = |change: &Change| matches!(change.after, Some(What::File { .. }));
+        self.changes.iter().any(|change| is_unit(change) && is_file(change))
     }
 
     /// Files that are asked for no more.
@@ -57,11 +68,14 @@ pub async fn observe(host: &Host, desired: &Desired, record: &Record) -> Result<
         let running = running(unit, containers.get(&unit.unit));
         match index(&unit.unit) {
             Some(number) => drop(instances.insert(number, running)),
-            None if ours.contains(&unit.unit) => drop(units_running.insert(unit.unit.clone(), running)),
+            None if ours.contains(&unit.unit) => {
+                drop(units_running.insert(unit.unit.clone(), running))
+            }
             None => {}
         }
     }
-    let mut observed = Observed { found: Found { units_running, instances, ..Found::default() }, changes };
+    let mut observed =
+        Observed { found: Found { units_running, instances, ..Found::default() }, changes };
     let has_files_to_write = observed.to_write(false).next().is_some();
     let is_balancer_written = observed.to_write(true).next().is_none();
     let has_files_to_remove = observed.to_remove().next().is_some();
@@ -78,13 +92,18 @@ pub async fn observe(host: &Host, desired: &Desired, record: &Record) -> Result<
 
 fn running(unit: &Listed, container: Option<&Container>) -> Running {
     let label = |name: &str| container.and_then(|container| container.labels.get(name));
-    let inputs = label(SHARED).map(|shared| label(OWN).map_or_else(|| shared.clone(), |own| format!("{shared}+{own}")));
+    let inputs = label(SHARED)
+        .map(|shared| label(OWN).map_or_else(|| shared.clone(), |own| format!("{shared}+{own}")));
     Running { is_up: unit.activity == Activity::Active, inputs }
 }
 
 /// Units of containers that we made: those asked for and those of the manifest.
 fn own_units(desired: &Desired, record: &Record) -> BTreeSet<String> {
-    let asked = desired.entries.iter().filter(|entry| matches!(entry.what, What::File { .. })).map(|entry| &entry.path);
+    let asked = desired
+        .entries
+        .iter()
+        .filter(|entry| matches!(entry.what, What::File { .. }))
+        .map(|entry| &entry.path);
     let paths = asked.chain(record.manifest.files.keys());
     let stem = |path: &std::path::PathBuf| {
         let stem = path.file_name()?.to_str()?.strip_suffix(".container")?;

@@ -25,8 +25,8 @@ impl Progress {
     /// safe point from now on.
     #[must_use]
     pub fn of_process() -> Self {
-        let has_colours =
-            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let has_colours = std::io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { has_colours, is_interrupted: Arc::default() }
     }
 

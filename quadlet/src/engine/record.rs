@@ -15,6 +15,7 @@ use crate::{
 
 const SYSTEMD: &str = "systemd_has_read";
 const HAPROXY: &str = "haproxy_has_read";
+const HAPROXY_UNIT: &str = "haproxy_started_with";
 const ASKED_IMAGE: &str = "asked_image";
 const PROGRAMS: &str = "programs_of";
 const WORKER: &str = "worker";
@@ -33,7 +34,7 @@ impl Record {
     /// # Errors
     /// When it cannot be read or understood.
     pub fn load(layout: &Layout) -> Result<Self, Failure> {
-        let path = layout.state.join("manifest.json");
+        let path = layout.manifest_file();
         Ok(Self { manifest: Manifest::load(&path)?, path })
     }
 
@@ -47,7 +48,10 @@ impl Record {
     ///
     /// # Errors
     /// When the system says no.
-    pub fn carry_out<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> Result<(), Failure> {
+    pub fn carry_out<'a>(
+        &mut self,
+        changes: impl Iterator<Item = &'a Change>,
+    ) -> Result<(), Failure> {
         let changes: Vec<Change> = changes.cloned().collect();
         Ok(files::carry_out(&changes, &mut self.manifest, &self.path)?)
     }
@@ -94,6 +98,20 @@ impl Record {
     /// When the manifest cannot be written.
     pub fn note_haproxy(&mut self, digest: &str) -> Result<(), Failure> {
         self.set(HAPROXY, &digest)
+    }
+
+    /// The drop-in of HAProxy's unit with which it was started.
+    #[must_use]
+    pub fn haproxy_unit(&self) -> Option<String> {
+        self.note(HAPROXY_UNIT)
+    }
+
+    /// Notes that.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_haproxy_unit(&mut self, digest: Option<&String>) -> Result<(), Failure> {
+        self.set(HAPROXY_UNIT, &digest)
     }
 
     /// The image that is asked for, found once and kept.
@@ -166,8 +184,11 @@ impl Record {
     pub fn note_good_image(&mut self, image: &Pin) -> Result<(), Failure> {
         let before = self.manifest.images.len();
         let is_same = self.good_image().as_ref() == Some(image);
-        let since = time::OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
-        let since = since.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        let since = time::OffsetDateTime::now_utc()
+            .replace_nanosecond(0)
+            .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+        let since =
+            since.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         let Pin { named, reference } = image.clone();
         self.manifest.use_image(Image { named, reference, since });
         if is_same && before == self.manifest.images.len() {

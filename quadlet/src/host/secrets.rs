@@ -46,6 +46,17 @@ impl Podman {
         Ok(())
     }
 
+    /// The value of a secret, for a program that is given it in its environment.
+    ///
+    /// # Errors
+    /// When there is no such secret, or Podman refuses.
+    pub async fn secret_value(&self, name: &str) -> Result<String, HostError> {
+        let format = "{{.SecretData}}";
+        let value =
+            podman(["secret", "inspect", "--showsecret", "--format", format, name]).run().await?;
+        Ok(value.trim_end_matches('\n').to_owned())
+    }
+
     /// Removes a secret; one that is not there is no trouble.
     ///
     /// # Errors

@@ -1,0 +1,143 @@
+//! HAProxy in front of the instances: its files checked before and after they are written, its
+//! reload (or its first start with our files) waited for, its view of the instances read.
+
+use std::{path::PathBuf, time::Duration};
+
+use dispatcher_haproxy::{
+    check::{CheckError, Files},
+    reload::{Reload, Way},
+    stats::{Server, Stats, Status},
+};
+
+use super::{
+    desired::Desired,
+    failure::{Exit, Failure},
+};
+use crate::{
+    entry::{Concerns, What},
+    files::Change,
+    host::{
+        Host,
+        systemd::{Activity, Verb},
+    },
+};
+
+/// Its unit.
+pub const UNIT: &str = "haproxy.service";
+/// Its backend of ours.
+const BACKEND: &str = "dispatcher_api";
+/// The file of its package, which is read where HAProxy is somebody else's.
+const PACKAGED: &str = "/etc/haproxy/haproxy.cfg";
+/// How long a reload or a start may take.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// HAProxy on this host.
+#[derive(Clone, Debug)]
+pub struct Balancer {
+    files: Files,
+    master: PathBuf,
+    stats: PathBuf,
+    is_ours: bool,
+}
+
+impl Balancer {
+    /// The one that these variables speak of; nothing in a user's own deployment.
+    #[must_use]
+    pub fn of(desired: &Desired, is_user: bool) -> Option<Self> {
+        let variables = &desired.variables;
+        let path = |name: &str| PathBuf::from(variables.text(name));
+        let is_ours = variables.is("dispatcher_haproxy_base");
+        let base = if is_ours { path("dispatcher_haproxy_base_file") } else { PACKAGED.into() };
+        (!is_user).then(|| Self {
+            files: Files {
+                program: path("dispatcher_haproxy_program"),
+                read: vec![base, path("haproxy_config_dir")],
+                ours: desired.balancer().map(|entry| entry.path.clone()).collect(),
+            },
+            master: path("dispatcher_haproxy_master_socket"),
+            stats: path("dispatcher_haproxy_stats_socket"),
+            is_ours,
+        })
+    }
+
+    /// Asks HAProxy what it would say to these changes. Nothing is touched.
+    ///
+    /// # Errors
+    /// When it refuses, with its words.
+    pub async fn check<'a>(
+        &self,
+        changes: impl Iterator<Item = &'a Change>,
+    ) -> Result<(), Failure> {
+        let replaced: Vec<(PathBuf, String)> = changes.filter_map(content).collect();
+        self.files.check_with(&replaced).await.map(drop).map_err(refused)
+    }
+
+    /// Has HAProxy read its files: by a start where it does not run with our unit yet, by a reload
+    /// otherwise.
+    ///
+    /// # Errors
+    /// When it refuses; it then serves on as before.
+    pub async fn take_up(&self, host: &Host, is_new_unit: bool) -> Result<(), Failure> {
+        self.files.check().await.map_err(refused)?;
+        let activity = host.systemd.activity(UNIT).await?;
+        if (is_new_unit && self.is_ours) || activity != Some(Activity::Active) {
+            host.systemd.job(Verb::Restart, UNIT, WITHIN).await?;
+            return Ok(());
+        }
+        let command =
+            || Way::Command("systemctl".into(), vec!["reload".to_owned(), "haproxy".to_owned()]);
+        let way = if self.master.exists() { Way::Master(self.master.clone()) } else { command() };
+        let reload = Reload { way, stats: self.stats.clone(), within: WITHIN };
+        reload.run().await.map(drop).map_err(|error| Failure::new(Exit::Refused, error.to_string()))
+    }
+
+    /// Of these instances those that it does not send to, each with what it says of it.
+    ///
+    /// # Errors
+    /// In words, when it does not answer.
+    pub async fn down(&self, instances: &[u16]) -> Result<Vec<String>, String> {
+        if !self.is_ours && !self.stats.exists() {
+            // Somebody else's HAProxy that does not let us look.
+            return Ok(Vec::new());
+        }
+        let servers = self.servers().await?;
+        let says = |index: &u16| {
+            let name = format!("dispatcher-api-{index}");
+            match servers.iter().find(|server| server.name == name) {
+                Some(server) if server.status == Status::Up => None,
+                Some(server) => Some(format!(
+                    "{name} is {} ({} {})",
+                    server.status, server.check_status, server.check_text
+                )),
+                None => Some(format!("{name} is not known to it")),
+            }
+        };
+        Ok(instances.iter().filter_map(says).collect())
+    }
+
+    /// Its view of the instances.
+    ///
+    /// # Errors
+    /// In words, when it does not answer.
+    pub async fn servers(&self) -> Result<Vec<Server>, String> {
+        Stats::new(&self.stats).servers(BACKEND).await.map_err(|error| error.to_string())
+    }
+}
+
+fn content(change: &Change) -> Option<(PathBuf, String)> {
+    match &change.after {
+        Some(What::File { content, .. }) if change.concerns == Concerns::Haproxy => {
+            Some((change.path.clone(), content.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn refused(error: CheckError) -> Failure {
+    let exit = match error {
+        CheckError::Refused { .. } => Exit::Refused,
+        CheckError::Program(_) => Exit::Lacking,
+        CheckError::Layout { .. } => Exit::Failed,
+    };
+    Failure::new(exit, error.to_string())
+}

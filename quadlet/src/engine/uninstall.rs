@@ -1,0 +1,167 @@
+//! `uninstall`: stops and removes what the manifest says quadletgen made, and nothing else; with
+//! `--data` also volumes and secrets. Killed anywhere, it goes on when it is run again.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{
+    balancer,
+    desired::index,
+    failure::{Exit, Failure},
+    session::Session,
+    worker,
+};
+use crate::{
+    entry::{Concerns, What},
+    files::{self, Change},
+    host::systemd::{Activity, Verb},
+    variables::Variables,
+};
+
+/// How long a unit may take to stop.
+const WITHIN: Duration = Duration::from_secs(180);
+const TARGET: &str = "dispatcher-api.target";
+
+/// Does it.
+///
+/// # Errors
+/// When something cannot be stopped or removed.
+pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Failure> {
+    // What only the variables know has to be known before they are gone; without them, less is removed.
+    let variables = Variables::load(&session.host.layout).ok();
+    let volumes = volumes(session);
+    let changes = files::changes(&[], &session.record.manifest)?;
+    if session.options.is_dry_run {
+        for change in &changes {
+            session.progress.say(&format!("remove {}", change.path.display()));
+        }
+        session.progress.say("nothing was changed (--dry-run)");
+        return Ok(());
+    }
+    let (of_haproxy, others): (Vec<_>, Vec<_>) = changes
+        .iter()
+        .partition(|change| matches!(change.concerns, Concerns::Haproxy | Concerns::HaproxyUnit));
+    haproxy(session, &of_haproxy).await?;
+    stop(session).await?;
+    remove(session, &others).await?;
+    if has_data {
+        data(session, variables.as_ref(), &volumes).await?;
+    }
+    let path = session.record.path().to_owned();
+    fs::remove_file(&path).or_else(ignoring_absence).map_err(|error| failed(&path, &error))?;
+    session.progress.say("nothing of Dispatcher runs here any more; deploy.yml was left");
+    if !has_data {
+        session
+            .progress
+            .say("volumes and secrets were left, too: `quadletgen uninstall --data` removes them");
+    }
+    Ok(())
+}
+
+async fn haproxy(session: &mut Session, changes: &[&Change]) -> Result<(), Failure> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let since = Instant::now();
+    let had_unit = changes.iter().any(|change| change.concerns == Concerns::HaproxyUnit);
+    session.record.carry_out(changes.iter().copied())?;
+    let systemd = &session.host.systemd;
+    systemd.daemon_reload().await?;
+    if systemd.activity(balancer::UNIT).await? == Some(Activity::Active) {
+        // With the files of its package again, where ours were all it had.
+        systemd
+            .job(if had_unit { Verb::Restart } else { Verb::Reload }, balancer::UNIT, WITHIN)
+            .await?;
+    }
+    session.progress.done(since, "HAProxy without our files");
+    Ok(())
+}
+
+async fn stop(session: &Session) -> Result<(), Failure> {
+    let since = Instant::now();
+    let systemd = &session.host.systemd;
+    let ours = own_units(session);
+    let listed = systemd.list("dispatcher-*.service").await?;
+    let running = listed.iter().filter(|unit| unit.activity != Activity::Inactive);
+    let units: Vec<&str> = running
+        .map(|unit| unit.unit.as_str())
+        .filter(|unit| index(unit).is_some() || ours.iter().any(|our| our == unit))
+        .collect();
+    // The instances first, all at once: the services are there until they have ended.
+    let (instances, others): (Vec<&str>, Vec<&str>) =
+        units.into_iter().partition(|unit| index(unit).is_some());
+    futures_util::future::try_join_all(
+        instances.iter().map(|unit| systemd.job(Verb::Stop, unit, WITHIN)),
+    )
+    .await?;
+    for unit in others {
+        systemd.job(Verb::Stop, unit, WITHIN).await?;
+    }
+    if systemd.activity(TARGET).await?.is_some() {
+        systemd.job(Verb::Stop, TARGET, WITHIN).await?;
+    }
+    session.progress.done(since, "everything stopped");
+    Ok(())
+}
+
+async fn remove(session: &mut Session, changes: &[&Change]) -> Result<(), Failure> {
+    let since = Instant::now();
+    session.record.carry_out(changes.iter().copied())?;
+    session.host.systemd.daemon_reload().await?;
+    if session.record.programs_of().is_some() {
+        for path in worker::programs() {
+            fs::remove_file(&path)
+                .or_else(ignoring_absence)
+                .map_err(|error| failed(&path, &error))?;
+        }
+    }
+    session.progress.done(since, "files removed");
+    Ok(())
+}
+
+async fn data(
+    session: &Session,
+    variables: Option<&Variables>,
+    volumes: &[String],
+) -> Result<(), Failure> {
+    let since = Instant::now();
+    for volume in volumes {
+        session.host.podman.remove_volume(volume).await?;
+    }
+    for secret in variables.map(Variables::secrets).unwrap_or_default() {
+        session.host.podman.remove_secret(&secret.name).await?;
+    }
+    session.progress.done(since, "volumes and secrets removed");
+    Ok(())
+}
+
+/// What Quadlet called the volumes of the manifest.
+fn volumes(session: &Session) -> Vec<String> {
+    let name = |path: &Path| {
+        let stem = path.file_name()?.to_str()?.strip_suffix(".volume")?;
+        let Ok(Some(What::File { content, .. })) = files::look(path) else { return None };
+        let named = content.lines().find_map(|line| line.strip_prefix("VolumeName="));
+        Some(named.map_or_else(|| format!("systemd-{stem}"), str::to_owned))
+    };
+    session.record.manifest.files.keys().filter_map(|path| name(path)).collect()
+}
+
+fn own_units(session: &Session) -> Vec<String> {
+    let unit = |path: &Path| {
+        let name = path.file_name()?.to_str()?;
+        let stem = name.strip_suffix(".container").or_else(|| name.strip_suffix(".service"))?;
+        (!stem.contains('@')).then(|| format!("{stem}.service"))
+    };
+    session.record.manifest.files.keys().filter_map(|path| unit(path)).collect()
+}
+
+fn ignoring_absence(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("{}: {error}", path.display()))
+}
