@@ -18,8 +18,14 @@ use crate::{
 
 /// How often the sockets are looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long one question may take; HAProxy answers `reload` when the files have been read.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+const LIST: &str = "show proc";
+/// How long the master may take to list its processes, before it is asked again: it may begin anew
+/// just then.
+const LIST_WITHIN: Duration = Duration::from_millis(500);
+/// How long it may take to say what became of a reload: the files have been read then.
+const TELL_WITHIN: Duration = Duration::from_secs(10);
+/// Within which the master must count a reload that it was told.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How HAProxy is told.
 #[derive(Clone, Debug)]
@@ -118,19 +124,23 @@ impl Reload {
     }
 
     async fn by_master(&self, path: PathBuf, deadline: Deadline) -> Result<u32, ReloadError> {
-        let master = Socket::new(path, ANSWER_WITHIN.min(self.within));
-        let before = until(deadline, || processes(&master)).await?;
-        let answer = until(deadline, || told(&master)).await?;
-        if answer.starts_with("Success=0") {
-            return Err(ReloadError::Refused { output: answer });
-        }
-        let has_reloaded =
-            |now: &Processes| now.master != before.master || now.reloads > before.reloads;
-        let after = until(deadline, || async {
-            let now = processes(&master).await?;
-            if has_reloaded(&now) { Ok(now) } else { Err(not_yet(&master, &now)) }
-        });
-        let after = after.await?;
+        let master = Master::at(path);
+        let before = until(deadline, || master.processes()).await?;
+        let after = loop {
+            match until(deadline, || master.told()).await? {
+                answer if answer.starts_with("Success=0") => {
+                    return Err(ReloadError::Refused { output: answer });
+                }
+                _ => {}
+            }
+            // What was told in the instant of another reload is lost: it is told again.
+            let seen = (Deadline::now() + SEEN_WITHIN).min(deadline);
+            match until(seen, || master.reloaded_since(&before)).await {
+                Ok(after) => break after,
+                Err(error) if Deadline::now() >= deadline => return Err(error.into()),
+                Err(_) => {}
+            }
+        };
         if after.failed > 0 {
             let output = "its master counts the reload as failed: see haproxy -c".to_owned();
             return Err(ReloadError::Refused { output });
@@ -177,23 +187,41 @@ impl Reload {
     }
 }
 
-async fn processes(master: &Socket) -> Result<Processes, SocketError> {
-    let answer = master.ask("show proc").await?;
-    let strange = || master.strange("show proc", answer.as_bytes(), "a list with a master");
-    Processes::of(&answer).ok_or_else(strange)
+/// The socket of a master, with a patience for each question.
+struct Master {
+    listing: Socket,
+    telling: Socket,
 }
 
-/// Tells the master. It begins anew at once, and old versions break the connection off for it.
-async fn told(master: &Socket) -> Result<String, SocketError> {
-    match master.ask("reload").await {
-        Err(SocketError::Broken { .. }) => Ok(String::new()),
-        answer => answer,
+impl Master {
+    fn at(path: PathBuf) -> Self {
+        let listing = Socket::new(&path, LIST_WITHIN);
+        Self { listing, telling: Socket::new(path, TELL_WITHIN) }
     }
-}
 
-fn not_yet(master: &Socket, now: &Processes) -> SocketError {
-    let seen = format!("{} reloads", now.reloads);
-    master.strange("show proc", seen.as_bytes(), "one reload more")
+    async fn processes(&self) -> Result<Processes, SocketError> {
+        let answer = self.listing.ask(LIST).await?;
+        let strange = || self.listing.strange(LIST, answer.as_bytes(), "a list with a master");
+        Processes::of(&answer).ok_or_else(strange)
+    }
+
+    /// Tells it to reload. It begins anew at once, and old versions break the connection off for
+    /// it, or leave it without an answer.
+    async fn told(&self) -> Result<String, SocketError> {
+        match self.telling.ask("reload").await {
+            Err(SocketError::Broken { .. } | SocketError::Silent { .. }) => Ok(String::new()),
+            answer => answer,
+        }
+    }
+
+    async fn reloaded_since(&self, before: &Processes) -> Result<Processes, SocketError> {
+        let now = self.processes().await?;
+        if now.master != before.master || now.reloads > before.reloads {
+            return Ok(now);
+        }
+        let seen = format!("{} reloads", now.reloads);
+        Err(self.listing.strange(LIST, seen.as_bytes(), "one reload more"))
+    }
 }
 
 /// Tries until it works or the time is over: in an instant of a reload the socket refuses.

@@ -153,6 +153,8 @@ impl Socket {
 
 async fn talk(mut stream: UnixStream, command: &str) -> io::Result<Vec<u8>> {
     stream.write_all(format!("{command}\n").as_bytes()).await?;
+    // A master waits for more questions until it is told that there is none.
+    stream.shutdown().await?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER + 1).read_to_end(&mut answer).await?;
     Ok(answer)

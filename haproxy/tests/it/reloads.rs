@@ -1,0 +1,98 @@
+//! Reloads: they lose nothing, say what became of them, and end what they replaced.
+
+use std::time::Duration;
+
+use dispatcher_haproxy::reload::{Reload, ReloadError, Way};
+
+use crate::{
+    balancer::{Balancer, program, until},
+    client::{Connection, request},
+    instance::{Instance, Reply},
+    load::Load,
+};
+
+async fn two(variables: &str) -> (Balancer, [Instance; 2]) {
+    let mut balancer = Balancer::prepared(variables);
+    let instances = [0, 1].map(|one| Instance::on_socket(balancer.socket(one)));
+    balancer.run().await;
+    balancer.until_up(2).await;
+    (balancer, instances)
+}
+
+#[tokio::test]
+async fn ten_reloads_under_load_fail_nothing() {
+    let (balancer, _instances) = two("").await;
+    let load = Load::on(balancer.port);
+    let mut pid = balancer.stats().info().await.unwrap().pid;
+    for _ in 0..10 {
+        load.goes_on(40).await;
+        let reloaded = balancer.reload().await.unwrap();
+        assert_ne!(reloaded.pid, pid);
+        pid = balancer.stats().info().await.unwrap().pid;
+        assert_eq!(reloaded.pid, pid);
+    }
+    let (whole, failed) = load.end().await;
+    assert!(whole > 400 && failed == 0, "{whole} answered, {failed} failed");
+}
+
+#[tokio::test]
+async fn a_reload_that_is_refused_says_so_and_changes_nothing() {
+    let (balancer, _instances) = two("").await;
+    let before = balancer.stats().info().await.unwrap().pid;
+    let foreign = balancer.path("conf.d/20_other.cfg");
+    std::fs::write(&foreign, "frontend other\n    bogus\n").unwrap();
+    for _ in 0..2 {
+        let error = balancer.reload().await.unwrap_err();
+        assert!(matches!(error, ReloadError::Refused { .. }), "{error}");
+        assert_eq!(balancer.stats().info().await.unwrap().pid, before);
+    }
+    std::fs::remove_file(foreign).unwrap();
+    assert_ne!(balancer.reload().await.unwrap().pid, before);
+}
+
+#[tokio::test]
+async fn a_reload_by_command_is_seen_at_the_socket() {
+    let (balancer, _instances) = two("").await;
+    let before = balancer.stats().info().await.unwrap().pid;
+    let reload = |script: String| {
+        let way = Way::Command(program("sh"), vec!["-c".to_owned(), script]);
+        let stats = balancer.path("stats.sock");
+        Reload { way, stats, within: Duration::from_secs(5) }
+    };
+    let master = balancer.processes().await.master;
+    let reloaded = reload(format!("kill -USR2 {master}")).run().await.unwrap();
+    assert_ne!(reloaded.pid, before);
+    let error = reload("echo no such unit >&2; exit 5".to_owned()).run().await.unwrap_err();
+    assert!(error.to_string().contains("no such unit"), "{error}");
+    let error = reload("true".to_owned()).run().await.unwrap_err();
+    assert!(matches!(error, ReloadError::NotSeen { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_socket_that_is_not_there_is_no_reload() {
+    let way = Way::Master("/tmp/no/master.sock".into());
+    let stats = "/tmp/no/stats.sock".into();
+    let within = Duration::from_secs(60);
+    let error = Reload { way, stats, within }.run().await.unwrap_err();
+    assert!(error.to_string().contains("/tmp/no/master.sock"), "{error}");
+}
+
+#[tokio::test]
+async fn a_follower_survives_a_reload_until_the_hard_stop() {
+    let (balancer, instances) = two("dispatcher_haproxy_hard_stop_after: 3\n").await;
+    let apart = Duration::from_millis(200);
+    instances.iter().for_each(|one| one.replies(Reply::Stream { pieces: 5, apart }));
+    let mut short = Connection::to(balancer.port).await.unwrap();
+    short.send(&request("GET", "/x", "")).await.unwrap();
+    until("reached an instance", async || instances.iter().any(|one| one.requests() == 1)).await;
+    instances.iter().for_each(|one| one.replies(Reply::Stream { pieces: 1000, apart }));
+    let mut long = Connection::to(balancer.port).await.unwrap();
+    long.send(&request("GET", "/x", "")).await.unwrap();
+    let requests = || instances.iter().map(Instance::requests).sum::<usize>();
+    until("reached an instance", async || requests() == 2).await;
+    balancer.reload().await.unwrap();
+    assert_eq!(short.answer().await.unwrap().body.len(), 15);
+    assert!(long.answer().await.is_none());
+    until("ended the old process", async || balancer.processes().await.old_workers.is_empty())
+        .await;
+}
