@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     process::PATIENCE,
-    rabbitmq::{PrivateRabbit, connect},
+    rabbitmq::{ANSWER, PrivateRabbit, connect},
 };
 
 /// The exchanges that events come from.
@@ -158,10 +158,13 @@ async fn collect(
     queue: &str,
     messages: &Mutex<Vec<Message>>,
 ) -> Result<()> {
-    let channel = connection.create_channel().await?;
-    let options = BasicConsumeOptions::default();
-    let arguments = FieldTable::default();
-    let mut consumer = channel.basic_consume(queue.into(), "".into(), options, arguments).await?;
+    let consuming = async {
+        let channel = connection.create_channel().await?;
+        let options = BasicConsumeOptions::default();
+        channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+    };
+    // The client waits for a broker that went away in between without end.
+    let mut consumer = tokio::time::timeout(ANSWER, consuming).await??;
     while let Some(delivery) = consumer.next().await {
         let delivery = delivery?;
         let message = Message {

@@ -196,11 +196,11 @@ impl Guarded {
     /// See above.
     pub async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) -> Result<()> {
         let started = Instant::now();
-        while !is_so().await {
+        let patience = crate::process::PATIENCE;
+        while !tokio::time::timeout(patience, is_so()).await.unwrap_or(false) {
             if self.has_ended() {
                 bail!("it ended before it {what}:\n{}", self.tail());
             }
-            let patience = crate::process::PATIENCE;
             ensure!(started.elapsed() < patience, "it never {what}:\n{}", self.tail());
             tokio::time::sleep(LOOK_AGAIN).await;
         }

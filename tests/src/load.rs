@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use dispatcher_api::{
     keyring::Keyring,
     uploads::token::{self, Bearer},
@@ -63,10 +63,15 @@ pub struct Notes {
     pub dispatched: Vec<Dispatched>,
     /// Dispatches that were refused for good, as to a worker that is away.
     pub refused: usize,
+    /// Dispatches to foreign hosts whose process died between message and answer: their keys are
+    /// refused from then on, since nobody knows what became of the message.
+    pub left_in_flight: usize,
     /// Uploads, with their runs.
     pub uploads: Vec<(Uuid, Uuid)>,
     /// Answers by kind of request and outcome.
     pub answers: BTreeMap<(&'static str, String), usize>,
+    /// The last answer to each kind of request that was not what was asked for.
+    pub last: BTreeMap<&'static str, String>,
     /// The longest that a request of each kind took.
     pub slowest: BTreeMap<&'static str, Duration>,
     /// Requests that had no answer within [`DEADLINE`].
@@ -85,6 +90,8 @@ impl Notes {
             let outcomes: Vec<String> = of.map(|((_, how), n)| format!("{how}: {n}")).collect();
             let _ = writeln!(text, "{kind:9} {} (slowest {slowest:.1?})", outcomes.join(", "));
         }
+        let _ =
+            writeln!(text, "{} foreign dispatches left in flight by a kill", self.left_in_flight);
         text
     }
 }
@@ -139,10 +146,17 @@ impl Load {
     }
 
     /// Begins nothing new, sees everything that is under way acknowledged, and hands out the notes.
-    pub async fn finish(mut self) -> Notes {
+    ///
+    /// # Errors
+    /// When something is not decided in time: how it was answered last.
+    pub async fn finish(mut self, patience: Duration) -> Result<Notes> {
         self.shared.end.cancel();
-        while self.tasks.join_next().await.is_some() {}
-        self.shared.notes().clone()
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            let notes = self.shared.notes();
+            bail!("undecided after {patience:?}: {:?}\n{}", notes.last, notes.summary());
+        }
+        Ok(self.shared.notes().clone())
     }
 }
 
@@ -194,6 +208,11 @@ impl Shared {
         if how == "unanswered" {
             notes.unanswered.push(format!("{kind} after {took:.1?}"));
         }
+        if let Ok((status, text)) = &answer
+            && !status.is_success()
+        {
+            notes.last.insert(kind, format!("{status}: {text}"));
+        }
         *notes.answers.entry((kind, how)).or_default() += 1;
         let slowest = notes.slowest.entry(kind).or_default();
         *slowest = took.max(*slowest);
@@ -202,10 +221,18 @@ impl Shared {
 
     /// Repeats one dispatch, byte by byte, until it is decided.
     async fn dispatch(&self, item: &Value, marker: &str) -> Option<Uuid> {
+        let mut in_flight: Option<Instant> = None;
         loop {
             let request = self.request(Method::POST, "/internal/v2/dispatch");
             let request = request.header("idempotency-key", marker).json(&json!([item]));
-            if let Some((status, text)) = self.ask("dispatch", request).await
+            let answer = self.ask("dispatch", request).await;
+            if matches!(answer, Some((StatusCode::CONFLICT, _)))
+                && in_flight.get_or_insert_with(Instant::now).elapsed() > 2 * DEADLINE
+            {
+                self.never_decided(item, marker);
+                return None;
+            }
+            if let Some((status, text)) = answer
                 && status == StatusCode::MULTI_STATUS
                 && let Ok([created]) = serde_json::from_str::<Vec<RunCreated>>(&text).as_deref()
             {
@@ -224,6 +251,15 @@ impl Shared {
                 }
             }
             tokio::time::sleep(PACE).await;
+        }
+    }
+
+    /// A key that stays in flight is right for foreign hosts only.
+    fn never_decided(&self, item: &Value, marker: &str) {
+        let mut notes = self.notes();
+        notes.left_in_flight += 1;
+        if item.get("inputs").is_some() {
+            notes.contradictions.push(format!("{marker}, to a worker, is never decided"));
         }
     }
 

@@ -1,7 +1,7 @@
 //! A RabbitMQ of a test's own: its directory, its free loopback ports, its own port mapper, gone
 //! with the test's process. Killed, halted and started again on the same port with what it held.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use lapin::{Connection, ConnectionProperties, tcp::OwnedTLSConfig};
@@ -24,6 +24,9 @@ const START: &str = r#"
 "#;
 /// One thread for everything, which sleeps when there is nothing to do.
 const MODEST: &str = "+S 1:1 +SDio 1 +sbwt none +sbwtdcpu none +sbwtdio none";
+
+/// The longest that a test's own client waits for an answer.
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 
 /// What a RabbitMQ is like.
 #[derive(Default)]
@@ -105,11 +108,14 @@ impl PrivateRabbit {
     }
 }
 
+/// A connection; an error in time also from a broker that is only starting, which the client's own
+/// attempt may wait for without end.
 pub(crate) async fn connect(url: &str, authority: Option<String>) -> Result<Connection> {
     let tls = OwnedTLSConfig { identity: None, cert_chain: authority };
     let runtime = lapin::runtime::default_runtime()?;
     let properties = ConnectionProperties::default();
-    Ok(Connection::connect_with_config(url, properties, tls, runtime).await?)
+    let connecting = Connection::connect_with_config(url, properties, tls, runtime);
+    Ok(tokio::time::timeout(ANSWER, connecting).await.context("the broker does not answer")??)
 }
 
 fn configuration(path: &Path, port: u16, authority: Option<&Authority>) -> Result<String> {

@@ -50,7 +50,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// When it is not in time.
 pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> Result<Duration> {
     let begun = Instant::now();
-    while !is_so().await {
+    while !tokio::time::timeout(PATIENCE, is_so()).await.unwrap_or(false) {
         ensure!(begun.elapsed() < PATIENCE, "it is never so that {what}");
         tokio::time::sleep(LOOK_AGAIN).await;
     }

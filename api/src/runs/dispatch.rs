@@ -5,7 +5,7 @@
 //! Whoever calls [`Dispatcher::dispatch`] must see to it that it is not dropped half-way: a caller
 //! that hangs up must not leave runs unsent.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dispatcher_wire::dispatch::{DispatchItem, RunCreated};
 use dispatcher_worker::crash;
@@ -32,6 +32,11 @@ use crate::{
 
 /// The status of an answer with an outcome per item.
 const MULTI_STATUS: u16 = 207;
+
+/// How often, and after which pause, an answer that could not be stored is tried again: a database
+/// that comes back within minutes keeps the promise that a repetition has the same answer.
+const STORE_ATTEMPTS: u32 = 300;
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What dispatch needs of the service.
 #[derive(Clone)]
@@ -183,8 +188,8 @@ impl Dispatcher {
         send_all(connector.as_ref(), self.runs.as_ref(), &foreign).await
     }
 
-    /// Keeps the answer of a request whose messages are sent. A failure is logged only: the caller
-    /// has its answer, and a repetition is refused as in flight rather than sent again.
+    /// Keeps the answer of a request whose messages are sent. The caller does not wait for a
+    /// database that is away: until the answer is stored, a repetition is refused as in flight.
     async fn remember(&self, request: &DispatchRequest, answers: &[RunCreated]) {
         let Some(repeatable) = &request.repeatable else { return };
         let answer = answer_of(answers);
@@ -192,9 +197,21 @@ impl Dispatcher {
             repeatable.answered(&request.principal, OffsetDateTime::now_utc(), answer.clone());
         crash::point("dispatch.before_answer");
         if let Err(error) = self.runs.finish_idempotent(&key, &answer).await {
-            tracing::error!(%error, "the answer of a repeatable dispatch was not stored");
+            tracing::warn!(%error, "the answer of a repeatable dispatch is not stored yet");
+            tokio::spawn(store_later(Arc::clone(&self.runs), key, answer));
         }
     }
+}
+
+/// Stores an answer when the database is back.
+async fn store_later(runs: Arc<dyn RunStore>, key: IdempotencyKey, answer: StoredAnswer) {
+    for _ in 0..STORE_ATTEMPTS {
+        tokio::time::sleep(STORE_PAUSE).await;
+        if runs.finish_idempotent(&key, &answer).await.is_ok() {
+            return;
+        }
+    }
+    tracing::error!("the answer of a repeatable dispatch was not stored: its key stays in flight");
 }
 
 /// The answers as they are when all goes well, and the runs to be created.
