@@ -60,7 +60,7 @@ pub(super) fn pins(variables: &Variables, layout: &Layout, reference: &str) -> V
     pins
 }
 
-fn with_directories(mut context: Context, layout: &Layout) -> Context {
+pub(super) fn with_directories(mut context: Context, layout: &Layout) -> Context {
     let mut insert = |name: &str, path: &Path| {
         context.insert(name.to_owned(), path.display().to_string().into());
     };

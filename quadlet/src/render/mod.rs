@@ -3,9 +3,9 @@
 //! A file is in no way different from the one that Ansible makes of the same variables.
 
 mod entries;
-mod templates;
+pub mod templates;
 
-use crate::{entry::Entry, layout::Layout, variables::Variables};
+use crate::{entry::Entry, jinja::Context, layout::Layout, variables::Variables};
 
 /// A template that cannot be rendered with these variables.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,12 @@ pub struct RenderError {
 /// checked.
 pub fn render(variables: &Variables, layout: &Layout) -> Result<Vec<Entry>, RenderError> {
     entries::all(variables, layout)
+}
+
+/// What every template of a deployment sees: the variables, what follows, and where things lie.
+#[must_use]
+pub fn context(variables: &Variables, layout: &Layout) -> Context {
+    entries::with_directories(variables.context().clone(), layout)
 }
 
 /// The drop-ins that give the instances and the tracker this very image: a digest reference, an id.

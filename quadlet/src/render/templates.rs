@@ -1,12 +1,14 @@
 //! The templates inside this program, by their names below `templates/`.
 
 /// A template: its name, its text.
-pub(super) type Template = (&'static str, &'static str);
+pub type Template = (&'static str, &'static str);
 
 macro_rules! templates {
     ($($constant:ident = $name:literal;)*) => {
         $(pub(super) const $constant: Template =
             ($name, include_str!(concat!("../../../templates/", $name)));)*
+        /// All of them.
+        pub const ALL: &[Template] = &[$($constant),*];
     };
 }
 

@@ -20,7 +20,7 @@ pub use self::facts::Facts;
 use crate::{jinja::Context, layout::Layout};
 
 /// Everything that is wrong, a line each. No line shows a secret.
-#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct Problems(pub Vec<String>);
 

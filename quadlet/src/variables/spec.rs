@@ -1,6 +1,8 @@
 //! What variables there are: their types, choices and defaults, as the role's
 //! `meta/argument_specs.yml` says. Nothing about them is said twice.
 
+use std::sync::LazyLock;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -65,6 +67,16 @@ pub struct Variable {
     pub description: String,
 }
 
+impl Variable {
+    /// The value in its type, where it is allowed, whatever other variables say.
+    ///
+    /// # Errors
+    /// A text with name, value and what is allowed.
+    pub fn accept(&self, value: &Value) -> Result<Value, String> {
+        super::validate::check(self, value)
+    }
+}
+
 #[derive(Deserialize)]
 struct File {
     argument_specs: Specs,
@@ -80,11 +92,18 @@ struct Main {
     options: Map<String, Value>,
 }
 
+/// The list, understood once.
+static ALL: LazyLock<Result<Vec<Variable>, Problems>> = LazyLock::new(understood);
+
 /// Every variable, in the order of the file.
 ///
 /// # Errors
 /// When the file is broken, which the tests of this crate rule out.
-pub fn all() -> Result<Vec<Variable>, Problems> {
+pub fn all() -> Result<&'static [Variable], Problems> {
+    ALL.as_deref().map_err(Clone::clone)
+}
+
+fn understood() -> Result<Vec<Variable>, Problems> {
     let broken = |error: &dyn std::fmt::Display| {
         Problems::one(format!("the list of variables in this program is broken: {error}"))
     };

@@ -18,9 +18,9 @@ const LONGEST: usize = 64 * 1024;
 /// Everything that is wrong.
 pub(super) fn complete(set: Context) -> Result<(Context, Vec<String>), Problems> {
     let variables = spec::all()?;
-    let mut problems = unknown(&set, &variables);
+    let mut problems = unknown(&set, variables);
     let mut checked = Context::new();
-    for variable in &variables {
+    for variable in variables {
         match set.get(&variable.name) {
             None | Some(Value::Null) => {}
             Some(value) => match check(variable, value) {
@@ -31,7 +31,7 @@ pub(super) fn complete(set: Context) -> Result<(Context, Vec<String>), Problems>
     }
     fall_back(&mut checked, &mut problems);
     for variable in variables {
-        checked.entry(variable.name).or_insert(variable.default);
+        checked.entry(&variable.name).or_insert_with(|| variable.default.clone());
     }
     if problems.is_empty() {
         problems = agreement::problems(&checked);
@@ -60,7 +60,7 @@ fn unknown(set: &Context, variables: &[Variable]) -> Vec<String> {
 }
 
 /// The value in its type, or what is wrong with it.
-fn check(variable: &Variable, value: &Value) -> Result<Value, String> {
+pub(super) fn check(variable: &Variable, value: &Value) -> Result<Value, String> {
     let wrong =
         |allowed: &str| Err(format!("{} is {}: allowed is {allowed}", variable.name, shown(value)));
     let Some(value) = typed(variable.kind, value) else {

@@ -7,3 +7,5 @@
 )]
 
 mod rendering;
+mod same_bytes;
+mod samples;
