@@ -6,6 +6,8 @@
     reason = "a test that cannot go on should panic"
 )]
 
+mod files;
 mod rendering;
 mod same_bytes;
 mod samples;
+mod subset;
