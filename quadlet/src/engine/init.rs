@@ -122,7 +122,7 @@ fn commented() -> Result<String, Failure> {
          # it, then `quadletgen apply`. No secret belongs here: `quadletgen secret set NAME`.\n---\n",
     );
     for variable in spec::all()? {
-        let _ = write!(text, "\n{}", entry(&variable));
+        let _ = write!(text, "\n{}", entry(variable));
     }
     Ok(text)
 }
