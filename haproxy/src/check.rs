@@ -122,6 +122,22 @@ impl Files {
         Ok(found)
     }
 
+    /// Where requests come in by files that are not ours: their `frontend` and `listen` sections,
+    /// by name. Who has some uses this HAProxy already.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn foreign_entrances(&self) -> io::Result<Vec<String>> {
+        let mut found = Vec::new();
+        for path in &self.read {
+            for file in files(path)?.into_iter().filter(|file| !self.ours.contains(file)) {
+                let text = String::from_utf8_lossy(&std::fs::read(file)?).into_owned();
+                found.extend(text.lines().filter_map(entrance_of));
+            }
+        }
+        Ok(found)
+    }
+
     async fn ask(
         &self,
         read: &[PathBuf],
@@ -218,6 +234,12 @@ fn chroot_of(line: &str) -> Option<PathBuf> {
     (words.next() == Some("chroot")).then(|| words.next().map(PathBuf::from)).flatten()
 }
 
+fn entrance_of(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let is_entrance = matches!(words.next(), Some("frontend" | "listen"));
+    is_entrance.then(|| words.next().unwrap_or_default().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,5 +280,10 @@ mod tests {
         assert_eq!(read.chroot().unwrap(), None);
         read.read.push(directory.path().to_owned());
         assert_eq!(read.chroot().unwrap(), Some("/var/lib/x".into()));
+        let (ours, theirs) = (directory.path().join("10.cfg"), directory.path().join("20.cfg"));
+        std::fs::write(&ours, "frontend ours\n").unwrap();
+        std::fs::write(&theirs, "# frontend no\n  listen theirs\nbackend x\n").unwrap();
+        read.ours.push(ours);
+        assert_eq!(read.foreign_entrances().unwrap(), ["theirs"]);
     }
 }

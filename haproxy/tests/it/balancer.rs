@@ -178,7 +178,13 @@ impl Balancer {
     /// The master and its workers.
     pub(crate) async fn processes(&self) -> Processes {
         let master = Socket::new(self.path("master.sock"), PATIENCE);
-        Processes::of(&master.ask("show proc").await.unwrap()).unwrap()
+        let mut found = None;
+        until("listed its processes", async || {
+            found = master.ask("show proc").await.ok().and_then(|text| Processes::of(&text));
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
     }
 
     pub(crate) fn files(&self) -> Files {

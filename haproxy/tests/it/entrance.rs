@@ -8,7 +8,7 @@ use std::{
 use crate::{
     balancer::{Balancer, program},
     client::{header, once},
-    instance::Instance,
+    instance::{Instance, Reply},
 };
 
 fn openssl(arguments: &[&str]) {
@@ -120,6 +120,17 @@ async fn a_verified_certificate_of_a_gateway_speaks_for_others() {
     // One that no authority vouches for does not even get in.
     let unknown = other_certificate(&balancer, "unknown");
     assert!(!curl(&balancer, &["--cert", unknown.to_str().unwrap()]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stream_in_http2_is_not_cut() {
+    let short = "dispatcher_haproxy_timeout_server: 1\ndispatcher_haproxy_timeout_client: 1\n\
+                 dispatcher_haproxy_timeout_keep_alive: 1\n";
+    let (balancer, instance) = with_tls(short).await;
+    let apart = std::time::Duration::from_millis(2500);
+    instance.replies(Reply::Stream { pieces: 1, apart });
+    let answer = text(&curl(&balancer, &["--http2", "-H", "accept: text/event-stream"]));
+    assert!(answer.contains(":\r\n") && answer.ends_with("\n2 200"), "{answer}");
 }
 
 #[tokio::test]

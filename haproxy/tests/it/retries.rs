@@ -87,12 +87,19 @@ async fn a_get_is_sent_again_to_another_instance() {
 
 #[tokio::test]
 async fn a_refused_connection_is_tried_elsewhere_for_every_method() {
-    let (balancer, [gone, stays]) = two(PATIENT).await;
-    gone.end().await;
+    let mut balancer = Balancer::prepared(&format!("{PATIENT}dispatcher_api_container_scale: 4\n"));
+    let instances: Vec<Instance> =
+        (0..4).map(|one| Instance::on_socket(balancer.socket(one))).collect();
+    balancer.run().await;
+    balancer.until_up(4).await;
+    let (gone, stay) = instances.split_at(2);
+    for one in gone {
+        one.end().await;
+    }
     for _ in 0..5 {
         for method in ["GET", "POST", "PUT", "DELETE"] {
             assert_eq!(once(balancer.port, method, "/x", "").await.status, 200, "{method}");
         }
     }
-    assert_eq!((gone.requests(), stays.requests()), (0, 20));
+    assert_eq!((sent(gone), sent(stay)), (0, 20));
 }
