@@ -51,6 +51,7 @@ system_packages() {
     need redis-server redis-server redis
     need rabbitmq-server rabbitmq-server rabbitmq-server
     need haproxy haproxy haproxy
+    need openssl openssl openssl
     need ssh openssh-client openssh-clients
     command -v setpriv setsid >/dev/null 2>&1 || { debian+=(util-linux) fedora+=(util-linux); }
     [[ $1 != lint ]] || need shellcheck shellcheck ShellCheck
