@@ -17,7 +17,7 @@ use crate::{
     entry::{Concerns, What},
     files::Change,
     host::{
-        Host,
+        Host, journal,
         systemd::{Activity, Verb},
     },
 };
@@ -81,8 +81,7 @@ impl Balancer {
         self.files.check().await.map_err(refused)?;
         let activity = host.systemd.activity(UNIT).await?;
         if (is_new_unit && self.is_ours) || activity != Some(Activity::Active) {
-            host.systemd.job(Verb::Restart, UNIT, WITHIN).await?;
-            return Ok(());
+            return start(host).await;
         }
         let command =
             || Way::Command("systemctl".into(), vec!["reload".to_owned(), "haproxy".to_owned()]);
@@ -122,6 +121,15 @@ impl Balancer {
     pub async fn servers(&self) -> Result<Vec<Server>, String> {
         Stats::new(&self.stats).servers(BACKEND).await.map_err(|error| error.to_string())
     }
+}
+
+async fn start(host: &Host) -> Result<(), Failure> {
+    let Err(error) = host.systemd.job(Verb::Restart, UNIT, WITHIN).await else { return Ok(()) };
+    let lines = journal::last_lines(false, UNIT, 10).await;
+    Err(Failure::new(
+        Exit::Failed,
+        format!("{error}\nits last journal lines:\n  {}", lines.join("\n  ")),
+    ))
 }
 
 fn content(change: &Change) -> Option<(PathBuf, String)> {

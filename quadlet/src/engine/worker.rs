@@ -118,6 +118,7 @@ async fn register(session: &Session, desired: &Desired) -> Result<(), Failure> {
         .args(arguments)
         .env("DISPATCHER_URL", url)
         .env("DISPATCHER_KEY", &key)
+        .env("DISPATCHER_ORG", desired.variables.text("dispatcher_worker_org"))
         .run()
         .await?;
     Program::new(worker).args(["register", "--url", url]).run_with(Some(answer.as_bytes())).await?;

@@ -92,11 +92,14 @@ pub(super) enum Form {
     Path,
     /// An absolute path that a line of HAProxy's file can hold, or empty.
     File,
+    /// An organisation.
+    Organisation,
     /// A target of HAProxy's log.
     LogTarget,
 }
 
-const FORMS: [(&str, Form); 40] = [
+const FORMS: [(&str, Form); 41] = [
+    ("dispatcher_worker_org", Form::Organisation),
     ("dispatcher_api_image", Form::Image),
     ("dispatcher_postgresql_image", Form::Image),
     ("dispatcher_redis_image", Form::Image),
@@ -182,6 +185,7 @@ impl Form {
             Self::CommonName => "names of one line, at most 64 characters, without \" ' \\ $",
             Self::Path => "a path such as /health/ready: letters, digits and / . _ ~ -",
             Self::File => "an absolute path of letters, digits and / . _ @ + -",
+            Self::Organisation => "1 to 10 letters, digits, _ and -",
             Self::LogTarget => {
                 "a target and a facility such as /dev/log local0, or stdout format raw daemon"
             }
@@ -215,6 +219,7 @@ impl Form {
             }
             Self::Path => text.starts_with('/') && made_of("/._~-"),
             Self::File => text.is_empty() || (text.starts_with('/') && made_of("/._@+-")),
+            Self::Organisation => !text.is_empty() && text.len() <= 10 && made_of("_-"),
             Self::LogTarget => !text.is_empty() && made_of("/._-:@ []"),
         }
     }
