@@ -14,7 +14,7 @@ use crate::{
 pub(super) async fn ask(entries: &[Entry], variables: &Variables) -> Vec<Finding> {
     let about = "haproxy -c";
     let directory = PathBuf::from(variables.text("haproxy_config_dir"));
-    let base = PathBuf::from(variables.text("dispatcher_haproxy_base_file"));
+    let base = PathBuf::from(variables.text("__dispatcher_haproxy_base_file"));
     let replaced: Vec<(PathBuf, String)> = entries.iter().filter_map(replacement).collect();
     let is_ours = replaced.iter().any(|(path, _)| *path == base);
     if !is_ours && !base.exists() {

@@ -26,7 +26,7 @@ use crate::{
 pub const UNIT: &str = "haproxy.service";
 /// Its backend of ours.
 const BACKEND: &str = "dispatcher_api";
-/// The file of its package, which is read where HAProxy is somebody else's.
+/// The file of its package.
 const PACKAGED: &str = "/etc/haproxy/haproxy.cfg";
 /// How long a reload or a start may take.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -38,6 +38,8 @@ pub struct Balancer {
     master: PathBuf,
     stats: PathBuf,
     is_ours: bool,
+    /// The drop-in that makes it ours.
+    drop_in: Option<PathBuf>,
 }
 
 impl Balancer {
@@ -47,7 +49,8 @@ impl Balancer {
         let variables = &desired.variables;
         let path = |name: &str| PathBuf::from(variables.text(name));
         let is_ours = variables.is("dispatcher_haproxy_base");
-        let base = if is_ours { path("dispatcher_haproxy_base_file") } else { PACKAGED.into() };
+        let base = path("__dispatcher_haproxy_base_file");
+        let drop_in = desired.entries.iter().find(|one| one.concerns == Concerns::HaproxyUnit);
         (!is_user).then(|| Self {
             files: Files {
                 program: path("dispatcher_haproxy_program"),
@@ -57,6 +60,7 @@ impl Balancer {
             master: path("dispatcher_haproxy_master_socket"),
             stats: path("dispatcher_haproxy_stats_socket"),
             is_ours,
+            drop_in: drop_in.map(|entry| entry.path.clone()),
         })
     }
 
@@ -68,8 +72,30 @@ impl Balancer {
         &self,
         changes: impl Iterator<Item = &'a Change>,
     ) -> Result<(), Failure> {
+        self.serves_nobody_else()?;
         let replaced: Vec<(PathBuf, String)> = changes.filter_map(content).collect();
         self.files.check_with(&replaced).await.map(drop).map_err(refused)
+    }
+
+    /// Before HAProxy becomes ours it reads the file of its package. Who takes requests by that file
+    /// would be cut off.
+    fn serves_nobody_else(&self) -> Result<(), Failure> {
+        if self.drop_in.as_ref().is_none_or(|path| path.exists()) {
+            return Ok(());
+        }
+        let files = Files { read: vec![PACKAGED.into()], ours: Vec::new(), ..self.files.clone() };
+        // Where there is no such file nobody is served by it.
+        let entrances = files.foreign_entrances().unwrap_or_default();
+        if entrances.is_empty() {
+            return Ok(());
+        }
+        let names = entrances.join(", ");
+        let text = format!(
+            "HAProxy serves others already: {PACKAGED} has {names}, and would not be read any more; \
+             set dispatcher_haproxy_base: false to share HAProxy with them, or remove them from \
+             that file if nobody needs them"
+        );
+        Err(Failure::new(Exit::Refused, text))
     }
 
     /// Has HAProxy read its files: by a start where it does not run with our unit yet, by a reload

@@ -144,7 +144,7 @@ impl Rendering<'_> {
         if is_user || !self.variables.is("dispatcher_haproxy_base") {
             return Ok(());
         }
-        let base = PathBuf::from(self.variables.text("dispatcher_haproxy_base_file"));
+        let base = PathBuf::from(self.variables.text("__dispatcher_haproxy_base_file"));
         self.file(templates::HAPROXY_BASE, base, READABLE, Concerns::Haproxy)?;
         let unit = self.layout.units.join("haproxy.service.d/10-dispatcher.conf");
         self.file(templates::HAPROXY_UNIT, unit, READABLE, Concerns::HaproxyUnit)
