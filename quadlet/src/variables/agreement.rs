@@ -1,11 +1,11 @@
 //! What must agree between variables, and what is allowed and yet likely not meant.
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
+use super::environment;
 use crate::jinja::Context;
-
-/// Settings whose values may have several lines; the service reads `\n` in them as a line end.
-const SEVERAL_LINES: [&str; 1] = ["SSO_PUBLIC_KEY"];
 
 /// What contradicts.
 pub(super) fn problems(checked: &Context) -> Vec<String> {
@@ -13,10 +13,9 @@ pub(super) fn problems(checked: &Context) -> Vec<String> {
     ports(checked, &mut found);
     drain(checked, &mut found);
     certificates(checked, &mut found);
-    for name in ["dispatcher_settings", "dispatcher_worker_settings"] {
-        settings(checked, name, &mut found);
-    }
-    secrets(checked, &mut found);
+    network(checked, &mut found);
+    socket(checked, &mut found);
+    environment::problems(checked, &mut found);
     lines(checked, &mut found);
     found
 }
@@ -55,6 +54,57 @@ fn ports(checked: &Context, found: &mut Vec<String>) {
             ));
         }
     }
+    let published = number(checked, "dispatcher_api_publish_port");
+    let metrics = number(checked, "dispatcher_api_metrics_port");
+    if metrics > 0 && scale > 0 && (published - metrics).abs() < scale {
+        found.push(format!(
+            "dispatcher_api_publish_port is {published} and dispatcher_api_metrics_port is \
+             {metrics}: {scale} ports from each on must not meet"
+        ));
+    }
+}
+
+/// The host's own address must be one of the network's.
+fn network(checked: &Context, found: &mut Vec<String>) {
+    let (subnet, gateway) =
+        (text(checked, "dispatcher_network_subnet"), text(checked, "dispatcher_network_gateway"));
+    if !subnet.is_empty() && !gateway.is_empty() && !contains(subnet, gateway) {
+        found.push(format!(
+            "dispatcher_network_gateway is {gateway}, which is not in dispatcher_network_subnet, \
+             {subnet}: set an address of it (or both empty)"
+        ));
+    }
+}
+
+fn contains(subnet: &str, address: &str) -> bool {
+    let bits = |address: &str| match address.parse() {
+        Ok(IpAddr::V4(address)) => Some((u128::from(address.to_bits()), 32)),
+        Ok(IpAddr::V6(address)) => Some((address.to_bits(), 128)),
+        Err(_) => None,
+    };
+    let Some((network, length)) = subnet.split_once('/') else { return false };
+    let (Some((network, width)), Some((address, own)), Ok(length)) =
+        (bits(network), bits(address), length.parse::<u32>())
+    else {
+        return false;
+    };
+    let host = width - length.min(width);
+    let part = |bits: u128| bits.checked_shr(host).unwrap_or(0);
+    width == own && part(network) == part(address)
+}
+
+/// The directory of a socket belongs to a number.
+fn socket(checked: &Context, found: &mut Vec<String>) {
+    if text(checked, "dispatcher_api_upstream") == "unix"
+        && text(checked, "dispatcher_api_container_user").is_empty()
+    {
+        found.push(
+            "dispatcher_api_upstream is unix and dispatcher_api_container_user is empty: the \
+             directory of a socket needs an owner; set the user that the image has, by number, or \
+             tcp"
+            .to_owned(),
+        );
+    }
 }
 
 /// HAProxy must have seen that an instance ends before that instance takes no more requests.
@@ -87,55 +137,6 @@ fn certificates(checked: &Context, found: &mut Vec<String>) {
     }
 }
 
-fn settings(checked: &Context, name: &str, found: &mut Vec<String>) {
-    let map = checked.get(name).and_then(Value::as_object);
-    for (setting, value) in map.into_iter().flatten() {
-        if !is_environment_name(setting) {
-            found.push(format!(
-                "{name} has {setting:?}: allowed are names of capital letters, digits and _"
-            ));
-        }
-        let is_long = value.as_str().is_some_and(|text| text.contains(['\n', '\r']));
-        if is_long && !SEVERAL_LINES.contains(&setting.as_str()) {
-            found.push(format!(
-                "{setting} in {name} has several lines, which a file of the environment cannot \
-                 hold: make it a secret (`quadletgen secret set NAME`) and name it in \
-                 dispatcher_secrets"
-            ));
-        }
-        let is_secret =
-            ["PASSWORD", "SECRET", "PSK_AUTH_"].iter().any(|word| setting.contains(word));
-        if is_secret && name == "dispatcher_settings" {
-            found.push(format!(
-                "{setting} in {name} is a secret, and this file holds none: type `quadletgen secret \
-                 set NAME` (it reads the value from standard input), and name it: \
-                 `dispatcher_secrets: {{{setting}: NAME}}`"
-            ));
-        }
-    }
-}
-
-fn secrets(checked: &Context, found: &mut Vec<String>) {
-    let map = checked.get("dispatcher_secrets").and_then(Value::as_object);
-    for (setting, name) in map.into_iter().flatten() {
-        let name = name.as_str().unwrap_or("?");
-        let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-        if !is_environment_name(setting) {
-            found.push(format!(
-                "dispatcher_secrets has {setting:?}: allowed are names of capital letters, digits \
-                 and _"
-            ));
-        }
-        if !name.chars().all(fits) || name.starts_with(['.', '-', '_']) || name.len() > 253 {
-            found.push(format!(
-                "{setting} in dispatcher_secrets is not the name of a podman secret (letters, \
-                 digits, . _ -); the value itself must not stand here: type `quadletgen secret set \
-                 NAME`"
-            ));
-        }
-    }
-}
-
 /// Texts that stand in a line of a unit or of the environment have one line.
 fn lines(checked: &Context, found: &mut Vec<String>) {
     for (name, value) in checked {
@@ -148,12 +149,6 @@ fn lines(checked: &Context, found: &mut Vec<String>) {
             found.push(format!("{name} has several lines: allowed is one"));
         }
     }
-}
-
-fn is_environment_name(name: &str) -> bool {
-    let fits =
-        |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
-    !name.is_empty() && name.chars().all(fits) && !name.starts_with(|l: char| l.is_ascii_digit())
 }
 
 fn text<'a>(checked: &'a Context, name: &str) -> &'a str {

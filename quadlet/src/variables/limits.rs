@@ -1,7 +1,7 @@
 //! What of a variable's value Ansible's types cannot say: ranges of numbers, forms of texts.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
 };
 
@@ -76,6 +76,12 @@ pub(super) enum Form {
     Url,
     /// An IP address, or empty.
     Address,
+    /// An IPv4 address.
+    Interface,
+    /// Hosts separated by commas, or one directory of a socket.
+    Hosts,
+    /// A key with a value.
+    UnitLine,
     /// A network such as 10.0.0.0/8, or empty.
     Cidr,
     /// A name of a group.
@@ -98,7 +104,7 @@ pub(super) enum Form {
     LogTarget,
 }
 
-const FORMS: [(&str, Form); 41] = [
+const FORMS: [(&str, Form); 43] = [
     ("dispatcher_worker_org", Form::Organisation),
     ("dispatcher_api_image", Form::Image),
     ("dispatcher_postgresql_image", Form::Image),
@@ -118,7 +124,9 @@ const FORMS: [(&str, Form); 41] = [
     ("dispatcher_redis_url", Form::Url),
     ("dci_redis_url", Form::Url),
     ("amqp_broker_url", Form::Url),
-    ("dispatcher_api_publish_address", Form::Address),
+    ("dispatcher_api_publish_address", Form::Interface),
+    ("dbhost", Form::Hosts),
+    ("dispatcher_api_container_options", Form::UnitLine),
     ("dispatcher_network_gateway", Form::Address),
     ("dispatcher_network_subnet", Form::Cidr),
     ("dispatcher_gateway_cidrs", Form::Cidr),
@@ -177,6 +185,11 @@ impl Form {
                  a secret: `quadletgen secret set NAME`, and NAME in dispatcher_secrets"
             }
             Self::Address => "an IP address",
+            Self::Interface => "an IPv4 address, such as 127.0.0.1 or 0.0.0.0",
+            Self::Hosts => {
+                "names or addresses of hosts, separated by commas, or the directory of a socket"
+            }
+            Self::UnitLine => "lines such as AddHost=db:10.0.0.7",
             Self::Cidr => "networks such as 10.0.0.0/8",
             Self::Group => "a name of a group: letters, digits, _ and -",
             Self::Identifier => "letters, digits and _, not beginning with a digit, at most 63",
@@ -205,6 +218,13 @@ impl Form {
             Self::Web => text.is_empty() || is_web(text),
             Self::Url => text.is_empty() || is_url(text),
             Self::Address => text.is_empty() || text.parse::<IpAddr>().is_ok(),
+            Self::Interface => text.parse::<Ipv4Addr>().is_ok(),
+            Self::Hosts if text.starts_with('/') => made_of("/._-") && !text.contains(".."),
+            Self::Hosts => made_of("._-:[],"),
+            Self::UnitLine => {
+                let key = text.split_once('=').map_or("", |(key, _)| key);
+                !key.is_empty() && key.chars().all(|letter| letter.is_ascii_alphanumeric())
+            }
             Self::Cidr => text.is_empty() || is_cidr(text),
             Self::Group => !text.is_empty() && made_of("_-") && !text.starts_with('-'),
             Self::Identifier => {

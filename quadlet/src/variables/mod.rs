@@ -7,6 +7,7 @@ mod agreement;
 pub mod deploy;
 mod derived;
 pub mod edit;
+mod environment;
 mod facts;
 mod limits;
 mod names;

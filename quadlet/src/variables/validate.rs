@@ -84,16 +84,31 @@ fn allowed(variable: &Variable) -> String {
     }
 }
 
-/// What is shown of a value in an error: enough to find it.
+/// What is shown of a value in an error: enough to find it, and no password.
 fn shown(value: &Value) -> String {
     let text = match value {
-        Value::String(text) => format!("{text:?}"),
+        Value::String(text) => format!("{:?}", without_password(text)),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(items) => {
+            let names: Vec<String> = items.keys().map(|name| format!("{name}: …")).collect();
+            format!("{{{}}}", names.join(", "))
+        }
         other => other.to_string(),
     };
-    if text.chars().count() <= 80 {
-        text
-    } else {
-        text.chars().take(77).chain("...".chars()).collect()
+    if text.chars().count() <= 80 { text } else { text.chars().take(79).chain(['…']).collect() }
+}
+
+/// An address without what is between user and host.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((user, host)) if user.contains(':') => {
+            let user = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{host}")
+        }
+        _ => text.to_owned(),
     }
 }
 

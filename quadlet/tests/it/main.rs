@@ -6,8 +6,10 @@
     reason = "a test that cannot go on should panic"
 )]
 
+mod environment;
 mod files;
 mod rendering;
 mod same_bytes;
 mod samples;
 mod subset;
+mod validation;

@@ -59,7 +59,7 @@ fn candidates() -> Vec<Value> {
         "LOG_LEVEL": "debug", "ODD": "a $b #c %d \"e\" 'f' \\g \\n `h` żółć  ",
         "SSO_PUBLIC_KEY": "a\nb\r\nc", "TRACKER_METRICS_PORT": 9102, "Z_": "{{ x }}",
     }));
-    all.push(json!({ "STORE_FILE_PATH": "/mnt/x", "REDIS_URL": "redis://r:1/0", "DB_HOST": "h" }));
+    all.push(json!({ "WAKEUPS": "off", "REDIS_URL": "redis://r:1/0", "DB_HOST": "h" }));
     all.push(
         json!({ "DATABASE_URL": "my-database", "REDIS_URL": "my.redis", "AMQP_URL": "my_amqp" }),
     );
