@@ -13,71 +13,64 @@ fn problems(text: &str) -> Vec<String> {
     Variables::new(deploy::parse(text).unwrap(), &Facts::default()).unwrap_err().0
 }
 
+/// Texts of the file, and what must be in the answer.
+const MISTAKES: &[(&str, &str)] = &[
+    ("dispatcher_api_container_scale: -1", "scale is -1: allowed is whole numbers from 0 to 256"),
+    ("dispatcher_api_container_scale: x", "scale is \"x\": allowed is whole numbers from 0"),
+    ("dispatcher_api_container_scale: 2.5", "scale is 2.5: allowed is whole"),
+    ("store_engine: nfs", "store_engine is \"nfs\": allowed is file, s3"),
+    ("dispatcher_worker_enabled: maybe", "is \"maybe\": allowed is true or false"),
+    ("dispatcher_api_image: 'a b'", "is \"a b\": allowed is a reference such as"),
+    ("dispatcher_api_memory_max: lots", "is \"lots\": allowed is a size such as 512M"),
+    ("dispatcher_api_cpu_quota: 0%", "is \"0%\": allowed is a share such as 150%"),
+    ("dispatcher_public_url: ftp://x", "is \"ftp://x\": allowed is http:// or https://"),
+    ("haproxy_config_dir: conf.d", "is \"conf.d\": allowed is an absolute path"),
+    ("store_file_path: /a/../b", "allowed is an absolute path"),
+    ("sso_audiences: x", "is \"x\": allowed is a list of texts"),
+    ("dispatcher_gateway_cidrs: [10.0.0.0/33]", "allowed is networks such as 10.0.0.0/8"),
+    ("dispatcher_settings: {A: [1]}", "allowed is names, each with a text, a whole number"),
+    ("dispatcher_settings: {a: 1}", "has \"a\": allowed are names of capital letters"),
+    ("dispatcher_settings: {A: \"x\\ny\"}", "A in dispatcher_settings has several lines"),
+    ("dispatcher_settings: {X_PASSWORD: y}", "quadletgen secret set NAME"),
+    (
+        "dispatcher_settings: {DATABASE_URL: 'postgres://u:p@h/d'}",
+        "DATABASE_URL in dispatcher_settings is a secret",
+    ),
+    ("dispatcher_settings: {DRAIN_DELAY: 9}", "set dispatcher_api_drain_delay instead"),
+    ("dispatcher_secrets: {DB_PASSWORD: 'my pass'}", "is not the name of a podman secret"),
+    ("dispatcher_secrets: {DB_PASSWORD: ''}", "needs a password"),
+    ("dispatcher_redis_url: 'redis://:pw@h/0'", "quadletgen secret set NAME"),
+    (
+        "dbpassword: x",
+        "dbpassword is a secret, and this file holds none: type `quadletgen secret set dispatcher-db-password`",
+    ),
+    (
+        "rhdl_service_account_secret_key: x",
+        "RHDL_SERVICE_ACCOUNT_SECRET_KEY: dispatcher-rhdl-secret-key",
+    ),
+    ("dci_api_container_image: x", "set dispatcher_api_image instead"),
+    ("dci_api_container_network: x", "set dispatcher_api_container_network instead"),
+    ("dbname: dci", "set dispatcher_db_name instead"),
+    ("dispatcher_api_container_scala: 1", "is dispatcher_api_container_scale meant?"),
+    ("zebra: 1", "zebra is no variable: `quadletgen variables` lists them all"),
+    (
+        "dispatcher_api_publish_port: 65534",
+        "the last port is beyond 65535; allowed is at most 65532",
+    ),
+    ("{dispatcher_api_metrics_port: 15002}", "must not meet"),
+    ("dispatcher_network_gateway: 10.9.9.9", "is not in dispatcher_network_subnet, 10.89.240.0/24"),
+    ("{dispatcher_api_upstream: unix, dispatcher_api_container_user: ''}", "needs an owner"),
+    (
+        "{dispatcher_api_container_scale: 2, dci_api_container_scale: 3}",
+        "which say the same thing: keep one",
+    ),
+    ("dispatcher_api_container_options: ['[Service]']", "allowed is lines such as AddHost="),
+    ("dispatcher_api_exec: [\"a\\nb\"]", "dispatcher_api_exec has several lines: allowed is one"),
+];
+
 #[test]
 fn each_mistake_is_answered_with_name_value_and_what_is_allowed() {
-    let cases = [
-        (
-            "dispatcher_api_container_scale: -1",
-            "scale is -1: allowed is whole numbers from 0 to 256",
-        ),
-        ("dispatcher_api_container_scale: x", "scale is \"x\": allowed is whole numbers from 0"),
-        ("dispatcher_api_container_scale: 2.5", "scale is 2.5: allowed is whole"),
-        ("store_engine: nfs", "store_engine is \"nfs\": allowed is file, s3"),
-        ("dispatcher_worker_enabled: maybe", "is \"maybe\": allowed is true or false"),
-        ("dispatcher_api_image: 'a b'", "is \"a b\": allowed is a reference such as"),
-        ("dispatcher_api_memory_max: lots", "is \"lots\": allowed is a size such as 512M"),
-        ("dispatcher_api_cpu_quota: 0%", "is \"0%\": allowed is a share such as 150%"),
-        ("dispatcher_public_url: ftp://x", "is \"ftp://x\": allowed is http:// or https://"),
-        ("haproxy_config_dir: conf.d", "is \"conf.d\": allowed is an absolute path"),
-        ("store_file_path: /a/../b", "allowed is an absolute path"),
-        ("sso_audiences: x", "is \"x\": allowed is a list of texts"),
-        ("dispatcher_gateway_cidrs: [10.0.0.0/33]", "allowed is networks such as 10.0.0.0/8"),
-        ("dispatcher_settings: {A: [1]}", "allowed is names, each with a text, a whole number"),
-        ("dispatcher_settings: {a: 1}", "has \"a\": allowed are names of capital letters"),
-        ("dispatcher_settings: {A: \"x\\ny\"}", "A in dispatcher_settings has several lines"),
-        ("dispatcher_settings: {X_PASSWORD: y}", "quadletgen secret set NAME"),
-        (
-            "dispatcher_settings: {DATABASE_URL: 'postgres://u:p@h/d'}",
-            "DATABASE_URL in dispatcher_settings is a secret",
-        ),
-        ("dispatcher_settings: {DRAIN_DELAY: 9}", "set dispatcher_api_drain_delay instead"),
-        ("dispatcher_secrets: {DB_PASSWORD: 'my pass'}", "is not the name of a podman secret"),
-        ("dispatcher_secrets: {DB_PASSWORD: ''}", "needs a password"),
-        ("dispatcher_redis_url: 'redis://:pw@h/0'", "quadletgen secret set NAME"),
-        (
-            "dbpassword: x",
-            "dbpassword is a secret, and this file holds none: type `quadletgen secret set dispatcher-db-password`",
-        ),
-        (
-            "rhdl_service_account_secret_key: x",
-            "RHDL_SERVICE_ACCOUNT_SECRET_KEY: dispatcher-rhdl-secret-key",
-        ),
-        ("dci_api_container_image: x", "set dispatcher_api_image instead"),
-        ("dci_api_container_network: x", "set dispatcher_api_container_network instead"),
-        ("dbname: dci", "set dispatcher_db_name instead"),
-        ("dispatcher_api_container_scala: 1", "is dispatcher_api_container_scale meant?"),
-        ("zebra: 1", "zebra is no variable: `quadletgen variables` lists them all"),
-        (
-            "dispatcher_api_publish_port: 65534",
-            "the last port is beyond 65535; allowed is at most 65532",
-        ),
-        ("{dispatcher_api_metrics_port: 15002}", "must not meet"),
-        (
-            "dispatcher_network_gateway: 10.9.9.9",
-            "is not in dispatcher_network_subnet, 10.89.240.0/24",
-        ),
-        ("{dispatcher_api_upstream: unix, dispatcher_api_container_user: ''}", "needs an owner"),
-        (
-            "{dispatcher_api_container_scale: 2, dci_api_container_scale: 3}",
-            "which say the same thing: keep one",
-        ),
-        ("dispatcher_api_container_options: ['[Service]']", "allowed is lines such as AddHost="),
-        (
-            "dispatcher_api_exec: [\"a\\nb\"]",
-            "dispatcher_api_exec has several lines: allowed is one",
-        ),
-    ];
-    for (text, expected) in cases {
+    for (text, expected) in MISTAKES {
         let found = problems(text);
         assert_eq!(found.len(), 1, "{text}: {found:?}");
         assert!(found[0].contains(expected), "{text}: {}", found[0]);
