@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+/// How much longer a start may take that still waits, in microseconds: more than one attempt to reach
+/// what is waited for.
+const MORE_TIME: u32 = 60_000_000;
+
 /// The process is ready for what it is there for.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// What `systemctl status` shows.
-pub fn status(status: &str) {
-    notify(&[NotifyState::Status(status)]);
+/// The start waits for something, and is to be given more time: it says so again and again.
+pub fn waiting(status: &str) {
+    notify(&[NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(MORE_TIME)]);
 }
 
 /// The process is about to end.

@@ -41,7 +41,21 @@ pub struct Agent {
 /// # Errors
 /// When it cannot be started.
 pub async fn command(state: &Path, arguments: &[&str], stdin: &str) -> Result<Output> {
+    command_with(state, arguments, stdin, &[]).await
+}
+
+/// The same with more environment variables.
+///
+/// # Errors
+/// When it cannot be started.
+pub async fn command_with(
+    state: &Path,
+    arguments: &[&str],
+    stdin: &str,
+    variables: &[(&str, &str)],
+) -> Result<Output> {
     let mut command = Command::new(binary("dispatcher-worker")?);
+    command.envs(variables.iter().copied());
     command.args(arguments).env("WORKER_STATE_DIR", state).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut input) = child.stdin.take() {
@@ -69,8 +83,22 @@ impl AgentHome {
     /// # Errors
     /// When that fails.
     pub async fn register(service: &Service, state: &Path, name: &str) -> Result<Self> {
+        Self::register_at(service, state, name, &service.url, &[]).await
+    }
+
+    /// The same by another address of the service, with more environment variables.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub async fn register_at(
+        service: &Service,
+        state: &Path,
+        name: &str,
+        url: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let token = token(service, &json!({ "name": name })).await?;
-        let output = command(state, &["register", "--url", &service.url], &token).await?;
+        let output = command_with(state, &["register", "--url", url], &token, variables).await?;
         ensure!(output.status.success(), "{output:?}");
         let identity: Value = serde_json::from_slice(&std::fs::read(state.join("identity.json"))?)?;
         let recipient = identity.get("recipient").and_then(Value::as_str);

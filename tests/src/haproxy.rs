@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    authority::CertificateFiles,
     guarded::{Guarded, directory, program},
     ports,
 };
@@ -44,12 +45,38 @@ impl PrivateHaproxy {
     /// # Errors
     /// When HAProxy is not installed or does not start; says what to install.
     pub async fn start_with(instances: &[SocketAddr], answer: Duration) -> Result<Self> {
+        Self::start_at(instances, answer, None).await
+    }
+
+    /// One that takes connections over TLS only, by this certificate.
+    ///
+    /// # Errors
+    /// When HAProxy is not installed or does not start; says what to install.
+    pub async fn start_tls(
+        instances: &[SocketAddr],
+        certificate: &CertificateFiles,
+    ) -> Result<Self> {
+        Self::start_at(instances, Duration::from_secs(150), Some(certificate)).await
+    }
+
+    async fn start_at(
+        instances: &[SocketAddr],
+        answer: Duration,
+        certificate: Option<&CertificateFiles>,
+    ) -> Result<Self> {
         let install = "install haproxy (Debian, Ubuntu, Fedora)";
         let server = program("haproxy", &[], install)?;
         let (directory, port) = (directory("haproxy")?, ports::free()?);
         let socket = directory.path().join("socket");
         let file = directory.path().join("haproxy.cfg");
-        let config = configuration(&socket.display().to_string(), port, instances, answer)?;
+        let mut bind = format!("127.0.0.1:{port}");
+        if let Some(files) = certificate {
+            let pem = directory.path().join("haproxy.pem");
+            let parts = [std::fs::read(&files.certificate)?, std::fs::read(&files.key)?];
+            std::fs::write(&pem, parts.concat())?;
+            write!(bind, " ssl crt {}", pem.display())?;
+        }
+        let config = configuration(&socket.display().to_string(), &bind, instances, answer)?;
         std::fs::write(&file, config)?;
         let mut command = Command::new(server);
         command.args(["-db", "-f"]).arg(file);
@@ -62,6 +89,12 @@ impl PrivateHaproxy {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The port on which it takes connections.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its process.
@@ -123,7 +156,7 @@ impl PrivateHaproxy {
 
 fn configuration(
     socket: &str,
-    port: u16,
+    bind: &str,
     instances: &[SocketAddr],
     answer: Duration,
 ) -> Result<String> {
@@ -142,7 +175,7 @@ defaults
     timeout http-keep-alive 30s
     timeout queue 2s
 frontend entrance
-    bind 127.0.0.1:{port}
+    bind {bind}
     default_backend {BACKEND}
 backend {BACKEND}
     balance roundrobin

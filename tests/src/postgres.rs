@@ -126,6 +126,14 @@ impl PrivatePostgres {
         Ok(Self { directory, options, programs, template: OnceCell::new(), _alive: alive })
     }
 
+    /// What it has logged.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(self.directory.join("log"))?).into_owned())
+    }
+
     /// Ends the server at once, as a crash does. Blocks. Only for a server of the test's own.
     ///
     /// # Errors

@@ -34,6 +34,8 @@ pub enum Action {
     KeyRotate,
     /// A key of a service was revoked.
     KeyRevoke,
+    /// Consumers were to be told again what runs are now.
+    EventsRead,
 }
 
 impl Action {
@@ -51,6 +53,7 @@ impl Action {
             Self::KeyCreate => "key.create",
             Self::KeyRotate => "key.rotate",
             Self::KeyRevoke => "key.revoke",
+            Self::EventsRead => "events.read",
         }
     }
 }

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use time::OffsetDateTime;
 
-use super::{opening, telemetry};
+use super::{keys::user, opening, telemetry};
 use crate::{
+    audit::model::Actor,
     bus::Wakeups,
     config::{Form, logging::LogSettings, source::Source},
     events::read::{MAX_LIMIT, ReadRequest, read},
@@ -50,6 +52,8 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let request = ReadRequest { service, status, since, limit: Some(MAX_LIMIT), after: None };
     let mut reading = request.understand(org).map_err(anyhow::Error::msg)?;
     let stores = opening::open(&database.context("no database is named")?).await?;
+    let now = OffsetDateTime::now_utc().truncate_to_microsecond();
+    stores.audit.note(&[reading.asked_by(&Actor::on_host(&user()), now)]).await?;
     let (wakeups, mut runs, mut run_hosts) = (Wakeups::default(), 0, 0);
     loop {
         let page = read(stores.events.as_ref(), &wakeups, &reading).await?;

@@ -8,15 +8,18 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::Mutex,
 };
+use tokio_util::sync::CancellationToken;
 
+use super::signs;
 use crate::{
-    config::{http::HttpSettings, values::ListenAddress},
+    config::{Settings, values::ListenAddress},
     http::{
         listen::Listener,
         metrics,
         server::Server,
         waiting::{self, Waiting},
     },
+    systemd,
 };
 
 /// Between two attempts to reach something that is not there: the first pause, and the longest.
@@ -31,18 +34,21 @@ pub(super) struct Frame {
     pub(super) signals: Signals,
     /// Where metrics and probes are.
     pub(super) metrics: Option<SocketAddr>,
+    /// Ends the signs of life.
+    pub(super) ended: CancellationToken,
     waiting: Waiting,
 }
 
 impl Frame {
-    /// Answers on the listeners and the metrics port that it waits.
+    /// Answers on the listeners and the metrics port that it waits, and gives signs of life.
     ///
     /// # Errors
     /// When the metrics port is taken, or signals cannot be received.
     pub(super) async fn raise(
-        http: &HttpSettings,
+        settings: &Settings,
         listeners: Vec<Listener>,
     ) -> anyhow::Result<Self> {
+        let http = &settings.http;
         let signals = Signals::receive()?;
         let handle = metrics::install()?;
         let probes = Listener::bind(&ListenAddress::Tcp(http.metrics)).await?;
@@ -51,7 +57,10 @@ impl Frame {
         let router = waiting::metrics_router(waiting.clone(), &http.metrics_path, handle.clone());
         let probes = Server::start(vec![probes], router, http);
         let server = Server::start(listeners, waiting::router(waiting.clone()), http);
-        Ok(Self { server, probes, handle, signals, metrics: address, waiting })
+        let ended = CancellationToken::new();
+        let watchdog = settings.process.watchdog;
+        tokio::spawn(signs::alive(server.clone(), watchdog, ended.clone()));
+        Ok(Self { server, probes, handle, signals, metrics: address, ended, waiting })
     }
 
     /// Tries until it is there, for ever; says so once for each reason. `passing` tells whether
@@ -76,8 +85,9 @@ impl Frame {
                     return Ok(there);
                 }
                 Err(error) if passing(&error) => {
-                    if self.waiting.now_for(name, &format!("{error:#}")) {
-                        let error = format!("{error:#}");
+                    let error = format!("{error:#}");
+                    systemd::waiting(&format!("waiting for the {name}: {error}"));
+                    if self.waiting.now_for(name, &error) {
                         tracing::warn!(name, error, "the start waits for it");
                     }
                     waited = true;

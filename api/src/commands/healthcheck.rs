@@ -38,8 +38,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// Where an instance with this environment can be asked.
 fn own_address() -> anyhow::Result<String> {
-    let settings =
-        HttpSettings::read(&mut Source::from_process(), Form::Serve, None, &Gunicorn::default());
+    let mut source = Source::from_process();
+    let gunicorn = Gunicorn::read(&mut source);
+    let settings = HttpSettings::read(&mut source, Form::Serve, None, &gunicorn);
     let tcp = settings.listen.iter().find_map(|address| match address {
         ListenAddress::Tcp(address) => Some(*address),
         ListenAddress::Unix(_) => None,

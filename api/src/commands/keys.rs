@@ -159,7 +159,7 @@ fn write_private(path: &Path, secret: &str) -> io::Result<()> {
 }
 
 /// Who calls, as far as the host says: for the log, not for a decision.
-fn user() -> String {
+pub(super) fn user() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
     let named = named.filter_map(|name| std::env::var(name).ok()).find(|name| !name.is_empty());
     let by_number = || {

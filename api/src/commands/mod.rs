@@ -19,6 +19,7 @@ mod migrate;
 pub mod opening;
 mod publishing;
 mod purge;
+mod recycling;
 mod serve;
 mod signs;
 mod standalone;

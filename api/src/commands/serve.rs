@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     frame::{Frame, Signals},
     loops::Loops,
-    opening, publishing, signs, telemetry,
+    opening, publishing, recycling, signs, telemetry,
 };
 use crate::{
     app::{App, Parts},
@@ -71,7 +71,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     for address in &settings.http.listen {
         listeners.push(Listener::bind(address).await?);
     }
-    let frame = Frame::raise(&settings.http, listeners).await?;
+    let frame = Frame::raise(&settings, listeners).await?;
     let started = tokio::select! {
         started = start(settings, &database, &frame) => Some(started?),
         () = frame.signals.next() => None,
@@ -120,7 +120,7 @@ impl Instance {
     /// When the local worker's address belongs to somebody else, or the address of the broker cannot
     /// be understood.
     pub(super) async fn start(app: App, frame: Frame) -> anyhow::Result<Self> {
-        let Frame { server, probes, handle, signals, metrics: address, .. } = frame;
+        let Frame { server, probes, handle, signals, metrics: address, ended, .. } = frame;
         say_what_is_special(&app.settings);
         counting::begin();
         probes.answer_by(metrics::router(&app, handle.clone()));
@@ -132,8 +132,7 @@ impl Instance {
         let worker = LocalWorker::of(&app).await?;
         server.answer_by(router::router(&app));
         let loops = Loops::start(&app, handle, worker, publisher, times);
-        let ended = CancellationToken::new();
-        tokio::spawn(signs::give(app.clone(), server.clone(), ended.clone()));
+        tokio::spawn(signs::ready(app.clone(), ended.clone()));
         Ok(Self { app, server, probes, loops, signals, metrics: address, ended })
     }
 
@@ -141,7 +140,8 @@ impl Instance {
     /// one graceful timeout.
     pub(super) async fn until_signal(self) {
         let graceful = self.app.settings.http.graceful_timeout;
-        server::drain(&self.app, || self.signals.next()).await;
+        let enough = recycling::turn(&self.app, &self.ended);
+        server::drain(&self.app, || self.signals.next(), enough).await;
         let (served, ()) = tokio::join!(self.server.stop(graceful), self.loops.ended(graceful));
         if !served {
             tracing::warn!("requests under way were cut off after GRACEFUL_TIMEOUT");

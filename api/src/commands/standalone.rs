@@ -51,7 +51,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (mut settings, _) = Settings::checked(Source::from_process(), Some(&own))?;
     settings.local.name = arguments.name.unwrap_or(settings.local.name);
     telemetry::start(settings.logging)?;
-    let frame = Frame::raise(&settings.http, vec![listener]).await?;
+    let frame = Frame::raise(&settings, vec![listener]).await?;
     let app = wire(settings, &data).await?;
     let instance = Instance::start(app.clone(), frame).await?;
     let (url, local) = (&app.settings.dispatch.public_url, &app.settings.local);

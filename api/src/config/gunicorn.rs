@@ -6,7 +6,12 @@
 
 use std::str::FromStr;
 
-use super::source::{Source, Spec};
+use super::{
+    listening,
+    peers::TrustedPeers,
+    source::{Source, Spec},
+    values::ListenList,
+};
 
 const WORKERS: Spec = Spec {
     names: &["DCI_NB_WORKERS"],
@@ -49,7 +54,8 @@ const ARGUMENTS: Spec = Spec {
     about: "Arguments of gunicorn: those with a meaning here are followed, others are named at the \
             start.",
     allowed: "--workers, --worker-connections, --max-requests, --max-requests-jitter, --timeout, \
-              --graceful-timeout, --log-level; any other is named and left alone",
+              --graceful-timeout, --log-level, --bind, --forwarded-allow-ips; any other is named \
+              and left alone",
     secret: false,
 };
 
@@ -62,7 +68,7 @@ const SHORT: [(&str, &str); 5] = [
     ("-c", "--config"),
 ];
 /// Arguments that are followed.
-const FOLLOWED: [&str; 7] = [
+const FOLLOWED: [&str; 9] = [
     "--workers",
     "--worker-connections",
     "--max-requests",
@@ -70,6 +76,8 @@ const FOLLOWED: [&str; 7] = [
     "--timeout",
     "--graceful-timeout",
     "--log-level",
+    "--bind",
+    "--forwarded-allow-ips",
 ];
 /// Arguments about gunicorn's own parts, which are not here: not worth a word.
 const ITS_OWN: [&str; 5] =
@@ -77,13 +85,11 @@ const ITS_OWN: [&str; 5] =
 /// Those of them, and others, that have no value.
 const SWITCHES: [&str; 3] = ["--preload", "--reload", "--capture-output"];
 /// Arguments that have a setting of our own to say the same with.
-const INSTEAD: [(&str, &str); 7] = [
-    ("--bind", "LISTEN"),
+const INSTEAD: [(&str, &str); 5] = [
     ("--keep-alive", "HTTP_HEADER_TIMEOUT"),
     ("--limit-request-line", "HTTP_MAX_HEADER_SIZE"),
     ("--limit-request-fields", "HTTP_MAX_HEADER_SIZE"),
     ("--limit-request-field_size", "HTTP_MAX_HEADER_SIZE"),
-    ("--forwarded-allow-ips", "FORWARDED_FROM"),
     ("--access-logfile", "LOG_FORMAT, since requests are always logged to standard error"),
 ];
 
@@ -113,6 +119,10 @@ pub struct Gunicorn {
     pub graceful: Option<Given<u64>>,
     /// A level in its words.
     pub log_level: Option<Given<String>>,
+    /// Where to listen, for LISTEN.
+    pub bind: Option<Given<ListenList>>,
+    /// Proxies in front, for FORWARDED_FROM.
+    pub forwarded: Option<Given<TrustedPeers>>,
 }
 
 impl Gunicorn {
@@ -132,6 +142,9 @@ impl Gunicorn {
         let timeout = number(source, &TIMEOUT, "--timeout", 0..=3600);
         let graceful = number(source, &GRACEFUL, "--graceful-timeout", 0..=3600);
         let log_level = arguments.take("--log-level", |_: &String| true);
+        let (bind, substitutes) = arguments.bind();
+        let forwarded = arguments.take("--forwarded-allow-ips", |_: &TrustedPeers| true);
+        substitutes.into_iter().for_each(|notice| source.notice(notice));
         arguments.notices().into_iter().for_each(|notice| source.notice(notice));
         let each = workers.as_ref().map_or(1, |workers| workers.value);
         let of_all = |given: Option<Given<u64>>| {
@@ -145,6 +158,8 @@ impl Gunicorn {
             timeout,
             graceful,
             log_level,
+            bind,
+            forwarded,
         }
     }
 }
@@ -191,12 +206,35 @@ impl Arguments {
         arguments
     }
 
+    /// Every value of an argument.
+    fn all(&mut self, flag: &str) -> Vec<String> {
+        let (own, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.left).into_iter().partition(|(name, _)| name == flag);
+        self.left = left;
+        own.into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// Every address of `--bind`, which may be there several times, and what is to be said of those
+    /// that are no addresses of this host.
+    fn bind(&mut self) -> (Option<Given<ListenList>>, Vec<String>) {
+        let (mut addresses, mut substitutes) = (Vec::new(), Vec::new());
+        for text in self.all("--bind").iter().flat_map(|text| text.split(',')) {
+            let Some((address, substitute)) = listening::bound(text) else {
+                self.unusable.push(format!("--bind {text}"));
+                continue;
+            };
+            addresses.push(address);
+            substitutes.extend(substitute.map(|why| format!("GUNICORN_CMD_ARGS --bind: {why}")));
+        }
+        let origin = "GUNICORN_CMD_ARGS --bind".to_owned();
+        let given = Given { value: ListenList(addresses), origin };
+        (Some(given).filter(|given| !given.value.0.is_empty()), substitutes)
+    }
+
     /// The last value of an argument, if it is acceptable.
     fn take<T: FromStr>(&mut self, flag: &str, fits: impl Fn(&T) -> bool) -> Option<Given<T>> {
-        let (own, left) = std::mem::take(&mut self.left).into_iter().partition(|(n, _)| n == flag);
-        self.left = left;
-        let own: Vec<(String, String)> = own;
-        let (_, text) = own.last()?;
+        let all = self.all(flag);
+        let text = all.last()?;
         let value = text.parse().ok().filter(|value| fits(value));
         if value.is_none() {
             self.unusable.push(format!("{flag} {text}"));
@@ -251,7 +289,7 @@ mod tests {
 
     #[test]
     fn arguments_win_and_what_is_not_known_is_named() {
-        let arguments = "-w 2 --timeout=45 --max-requests 'x' --bind 0.0.0.0:80 --preload \
+        let arguments = "-w 2 --timeout=45 --max-requests 'x' --keep-alive 5 --preload \
                          --threads 4 --statsd-host a:1 --log-level \"warning\"";
         let variables = [("DCI_NB_WORKERS", "8"), ("GUNICORN_CMD_ARGS", arguments)];
         let (gunicorn, notices, told) = reading(&variables);
@@ -260,9 +298,30 @@ mod tests {
         assert_eq!(gunicorn.timeout.unwrap().value, 45);
         assert_eq!(gunicorn.log_level.unwrap().value, "warning");
         assert!(told.is_ok());
-        let [unusable, bind, statsd] = notices.as_slice() else { panic!("{notices:?}") };
+        let [unusable, kept, statsd] = notices.as_slice() else { panic!("{notices:?}") };
         assert!(unusable.contains("--max-requests x"), "{unusable}");
-        assert!(bind.contains("LISTEN") && statsd.contains("--statsd-host"), "{notices:?}");
+        assert!(
+            kept.contains("HTTP_HEADER_TIMEOUT") && statsd.contains("--statsd-host"),
+            "{notices:?}"
+        );
+    }
+
+    #[test]
+    fn addresses_and_proxies_are_followed() {
+        let arguments = "-b 127.0.0.1:5000 --bind=unix:/run/x.sock --bind api.example.com:80 \
+                         --bind fd://3 --forwarded-allow-ips=10.0.0.1,10.0.0.2";
+        let (gunicorn, notices, _) = reading(&[("GUNICORN_CMD_ARGS", arguments)]);
+        let bind = gunicorn.bind.unwrap();
+        assert_eq!(bind.value.to_string(), "tcp:127.0.0.1:5000,unix:/run/x.sock,tcp:0.0.0.0:80");
+        assert_eq!(bind.origin, "GUNICORN_CMD_ARGS --bind");
+        assert_eq!(gunicorn.forwarded.unwrap().value.to_string(), "10.0.0.1/32,10.0.0.2/32");
+        let [name, descriptor] = notices.as_slice() else { panic!("{notices:?}") };
+        assert!(name.contains("api.example.com") && descriptor.contains("--bind fd://3"));
+        // Whoever may connect could say that it is somebody else.
+        let everybody = [("GUNICORN_CMD_ARGS", "--forwarded-allow-ips *")];
+        let (gunicorn, notices, _) = reading(&everybody);
+        assert!(gunicorn.forwarded.is_none());
+        assert!(notices[0].contains("--forwarded-allow-ips *"), "{notices:?}");
     }
 
     #[test]

@@ -5,23 +5,12 @@ use std::{net::SocketAddr, time::Duration};
 use super::{
     Form,
     gunicorn::{Given, Gunicorn},
+    listening,
     peers::TrustedPeers,
     source::{Source, Spec},
-    values::{ByteSize, ListenAddress, ListenList, Seconds},
+    values::{ByteSize, ListenAddress, Seconds},
 };
 
-const LISTEN: Spec = Spec {
-    names: &["LISTEN"],
-    about: "Where the service listens, a comma list; without it, WEB_PORT on every address.",
-    allowed: "tcp:<address>:<port> and unix:<absolute path>, separated by commas",
-    secret: false,
-};
-const WEB_PORT: Spec = Spec {
-    names: &["WEB_PORT", "API_PORT"],
-    about: "The port to listen on where LISTEN is not set.",
-    allowed: "0 to 65535 (0: any)",
-    secret: false,
-};
 const METRICS_PORT: Spec = Spec {
     names: &["METRICS_PORT"],
     about: "The port of /metrics, /live and /ready.",
@@ -57,6 +46,13 @@ const FORWARDED_FROM: Spec = Spec {
     about: "Proxies whose X-Forwarded-For says where a request comes from (its last address), for \
             the limit on failed attempts. Nobody else's is looked at.",
     allowed: "networks such as 10.0.0.0/8, unix, loopback, separated by commas",
+    secret: false,
+};
+const INDENTED_JSON: Spec = Spec {
+    // The second name, with its blank, is the one that DCI's control server looks for.
+    names: &["JSONIFY_PRETTYPRINT_REGULAR", "JSONIFY_PRETTYPRINT_REGULAR "],
+    about: "Whether JSON answers are indented, for people who read them.",
+    allowed: "True; anything else is false",
     secret: false,
 };
 const AUTH_FAILURES: Spec = Spec {
@@ -127,6 +123,8 @@ pub struct HttpSettings {
     pub forwarded_from: TrustedPeers,
     /// Failed attempts of one source a minute; 0 is no limit.
     pub auth_failures: u32,
+    /// Whether JSON is indented, for people.
+    pub indented_json: bool,
     /// Whether only requests to loopback host names are answered.
     pub loopback_hosts_only: bool,
     /// For the head of a request.
@@ -160,13 +158,18 @@ impl HttpSettings {
         let graceful = gunicorn.graceful.as_ref();
         let metrics_port = source.parsed(&METRICS_PORT, if standalone { 0 } else { 9001 });
         Self {
-            listen: listen(source, own_listen),
+            listen: listening::read(source, own_listen, gunicorn),
             metrics: SocketAddr::from((any, metrics_port)),
             metrics_path: metrics_path(source),
             max_body: max_body(source),
             identity_from: source.parsed(&IDENTITY_FROM, TrustedPeers::default()),
-            forwarded_from: source.parsed(&FORWARDED_FROM, TrustedPeers::default()),
+            forwarded_from: source.given_or(
+                &FORWARDED_FROM,
+                gunicorn.forwarded.as_ref(),
+                TrustedPeers::default(),
+            ),
             auth_failures: source.within(&AUTH_FAILURES, 60, 0..=100_000),
+            indented_json: source.is_true(&INDENTED_JSON),
             loopback_hosts_only: standalone,
             header_timeout: seconds(source, &HEADER_TIMEOUT, 10, 1..=3600),
             request_timeout: given_seconds(source, &REQUEST_TIMEOUT, timeout, 60, 1..=3600),
@@ -177,15 +180,6 @@ impl HttpSettings {
             graceful_timeout: given_seconds(source, &GRACEFUL_TIMEOUT, graceful, 30, 0..=3600),
         }
     }
-}
-
-fn listen(source: &mut Source, own: Option<SocketAddr>) -> Vec<ListenAddress> {
-    if let Some(own) = own {
-        return vec![ListenAddress::Tcp(own)];
-    }
-    let port = source.parsed(&WEB_PORT, 8000_u16);
-    let default = ListenAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], port)));
-    source.parsed(&LISTEN, ListenList(vec![default])).0
 }
 
 /// DCI's way of saying the size of a body is in MiB; ours wins.

@@ -114,18 +114,13 @@ impl LogSettings {
 
     /// The same, where gunicorn's arguments may have named a level.
     pub fn read_with(source: &mut Source, form: Form, gunicorn: &Gunicorn) -> Self {
-        let debug = is_true(source, &DEBUG);
+        let debug = source.is_true(&DEBUG);
         let format = if form == Form::Standalone { LogFormat::Text } else { LogFormat::Json };
         Self {
             level: source.parsed(&LEVEL, default_level(debug, gunicorn)),
             format: source.parsed(&FORMAT, format),
         }
     }
-}
-
-/// As DCI reads such variables: `True` after trimming and in any case, everything else is false.
-fn is_true(source: &mut Source, spec: &Spec) -> bool {
-    source.text(spec).is_some_and(|text| text.trim().eq_ignore_ascii_case("true"))
 }
 
 fn default_level(debug: bool, gunicorn: &Gunicorn) -> LogLevel {

@@ -14,6 +14,7 @@ pub mod execution;
 pub mod gunicorn;
 pub mod http;
 pub mod instance;
+pub mod listening;
 pub mod logging;
 pub mod meaningless;
 pub mod peers;

@@ -16,7 +16,8 @@ const THREADS: Spec = Spec {
 const MAX_REQUESTS: Spec = Spec {
     names: &["MAX_REQUESTS"],
     about: "After so many requests, probes not counted, the process drains and ends with success, \
-            so that its supervisor starts it anew; 0: never.",
+            so that its supervisor starts it anew; instances of one database go one after the \
+            other. 0: never.",
     allowed: "0 to 1000000000000",
     secret: false,
 };

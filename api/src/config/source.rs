@@ -162,6 +162,26 @@ impl Source {
         given.value
     }
 
+    /// The parsed value of a setting, or what was given in other words, or its default.
+    pub fn given_or<T: FromStr + Display + Clone>(
+        &mut self,
+        spec: &Spec,
+        given: Option<&Given<T>>,
+        default: T,
+    ) -> T {
+        let Some(given) = given.filter(|_| !self.is_set(spec)) else {
+            return self.parsed(spec, default);
+        };
+        self.note(spec, &given.value.to_string(), given.origin.clone());
+        given.value.clone()
+    }
+
+    /// Whether a setting of DCI is on: `True` after trimming and in any case. Everything else is
+    /// false.
+    pub fn is_true(&mut self, spec: &Spec) -> bool {
+        self.text(spec).is_some_and(|text| text.trim().eq_ignore_ascii_case("true"))
+    }
+
     /// Keeps something to be said once the process starts; it stops nothing.
     pub fn notice(&mut self, text: impl Into<String>) {
         self.notices.push(text.into());

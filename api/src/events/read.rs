@@ -3,11 +3,13 @@
 
 use dispatcher_wire::RunStatus;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use super::model::{Place, ReadFilter, ReadPage};
 use crate::{
+    audit::model::{Action, Actor, AuditEntry},
     bus::{Topic, Wakeups},
     store::{StoreResult, events::EventStore},
 };
@@ -55,6 +57,21 @@ pub struct Reading {
     pub after: Option<Place>,
     /// At most so many.
     pub limit: u64,
+}
+
+impl Reading {
+    /// The row of the audit log for it.
+    #[must_use]
+    pub fn asked_by(&self, actor: &Actor, at: OffsetDateTime) -> AuditEntry {
+        let ReadFilter { org_id, service, status, since } = &self.filter;
+        let detail = json!({
+            "service": service,
+            "status": status.map(|status| status.as_str()),
+            "since": since.and_then(|since| since.format(&Rfc3339).ok()),
+            "goes_on": self.after.is_some(),
+        });
+        actor.did(Action::EventsRead, "events", org_id.as_deref(), at).with(detail)
+    }
 }
 
 impl ReadRequest {

@@ -1,12 +1,18 @@
 //! Events over HTTP: consumers get them from the broker; here they are only asked for again.
 
 use axum::{body::Bytes, extract::State, http::StatusCode};
+use time::OffsetDateTime;
 
 use super::read::{ReadAnswer, ReadRequest, read};
 use crate::{
     app::App,
+    audit::model::Actor,
     auth::principal::{Kind, Role},
-    http::{extract::OrgOperator, json::JsonReply, problem::Problem},
+    http::{
+        extract::OrgOperator,
+        json::JsonReply,
+        problem::{Problem, request_id},
+    },
 };
 
 /// `POST …/events/read`: tells consumers of runs of the organisation again, a bounded number a
@@ -28,6 +34,10 @@ pub async fn read_again(
             .map_err(|error| invalid(format!("the body is not a request for events: {error}")))?
     };
     let reading = request.understand(Some(caller.org_id)).map_err(invalid)?;
+    // Before the first event, and before the first of several commits.
+    let now = OffsetDateTime::now_utc().truncate_to_microsecond();
+    let actor = Actor::of(&caller.principal, request_id());
+    app.stores.audit.note(&[reading.asked_by(&actor, now)]).await?;
     let page = read(app.stores.events.as_ref(), &app.wakeups, &reading).await?;
     tracing::info!(
         principal = caller.principal.id,

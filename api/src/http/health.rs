@@ -17,21 +17,31 @@ pub async fn live() -> Response {
     JsonReply(StatusCode::OK, json!({ "status": "live" })).into_response()
 }
 
-/// `GET /health/ready`: whether requests should come here, and what is missing.
+/// `GET /health/ready`: whether requests should come here, what is missing, and what does not work
+/// though they should.
+///
+/// Only what makes another instance a better choice counts. The object store is one for all, and most
+/// requests need none of it: if it counted, a balancer would take every instance out at once.
 pub async fn ready(State(app): State<App>) -> Response {
-    let missing = missing(&app).await;
-    if missing.is_empty() {
-        return JsonReply(StatusCode::OK, json!({ "status": "ready" })).into_response();
+    let Condition { missing, degraded } = condition(&app).await;
+    match (missing.is_empty(), degraded.is_empty()) {
+        (false, _) => not_ready(&missing),
+        (true, true) => JsonReply(StatusCode::OK, json!({ "status": "ready" })).into_response(),
+        (true, false) => {
+            let body = json!({ "status": "degraded", "degraded": named(&degraded) });
+            JsonReply(StatusCode::OK, body).into_response()
+        }
     }
-    not_ready(&missing)
 }
 
 /// The answer that names what is missing.
 pub(super) fn not_ready(missing: &[Missing]) -> Response {
-    let missing: Vec<_> =
-        missing.iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
-    let body = json!({ "status": "not_ready", "missing": missing });
+    let body = json!({ "status": "not_ready", "missing": named(missing) });
     JsonReply(StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+}
+
+fn named(things: &[Missing]) -> Vec<serde_json::Value> {
+    things.iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect()
 }
 
 /// `HEAD` and `GET /api/v1/`: name and version, for load balancers; fails while draining.
@@ -67,12 +77,14 @@ fn full_version(app: &App) -> serde_json::Value {
 
 /// `GET /live` of the metrics port: 200 without a body, or 503 with the reason as text.
 pub async fn probe_live(State(app): State<App>) -> Response {
-    probe(database(&app).await.into_iter().collect())
+    let missing: Vec<_> = database(&app).await.into_iter().collect();
+    probe(&Condition { missing, degraded: Vec::new() })
 }
 
-/// `GET /ready` of the metrics port: the same, and it fails while draining.
+/// `GET /ready` of the metrics port: the same, and it fails while draining; names what does not work,
+/// too.
 pub async fn probe_ready(State(app): State<App>) -> Response {
-    probe(missing(&app).await)
+    probe(&condition(&app).await)
 }
 
 /// How long something may take to answer a probe, which must answer itself.
@@ -81,20 +93,33 @@ const NO_ANSWER: &str = "it does not answer in time";
 
 pub(super) type Missing = (&'static str, String);
 
-fn probe(missing: Vec<Missing>) -> Response {
-    if missing.is_empty() {
-        return StatusCode::OK.into_response();
-    }
-    let lines: Vec<String> =
-        missing.iter().map(|(name, reason)| format!("{name}: {reason}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines.concat()).into_response()
+/// How an instance is.
+struct Condition {
+    /// Without it nothing can be answered.
+    missing: Vec<Missing>,
+    /// Without it some things can not.
+    degraded: Vec<Missing>,
 }
 
-async fn missing(app: &App) -> Vec<Missing> {
+fn probe(condition: &Condition) -> Response {
+    let Condition { missing, degraded } = condition;
+    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if missing.is_empty() && degraded.is_empty() {
+        return status.into_response();
+    }
+    let lines = missing.iter().map(|(name, reason)| format!("{name}: {reason}\n"));
+    let more = degraded.iter().map(|(name, reason)| format!("degraded: {name}: {reason}\n"));
+    (status, lines.chain(more).collect::<String>()).into_response()
+}
+
+async fn condition(app: &App) -> Condition {
     let draining = app.lifecycle.is_draining();
     let draining = draining.then(|| ("instance", "it is draining and about to end".to_owned()));
     let (database, store) = tokio::join!(database(app), store(app));
-    draining.into_iter().chain(database).chain(store).collect()
+    Condition {
+        missing: draining.into_iter().chain(database).collect(),
+        degraded: store.into_iter().collect(),
+    }
 }
 
 async fn store(app: &App) -> Option<Missing> {

@@ -10,11 +10,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
+use hyper::body::Body as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
     extract::IDENTITY_HEADER,
+    json,
     peer::Peer,
     problem::{self, Problem},
     request_id,
@@ -100,6 +102,24 @@ pub async fn catch_panic(request: Request, next: Next) -> Response {
     caught.unwrap_or_else(|_| {
         Problem::internal("a handler panicked", &"see the panic above").into_response()
     })
+}
+
+/// Makes JSON answers ready to be read by people, where that is wanted. Answers that are streamed are
+/// left alone, and so are those without a body.
+pub async fn indent(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_json = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let size = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    let Some(size) = size.filter(|size| is_json && *size > 0) else { return response };
+    let (mut parts, body) = response.into_parts();
+    match axum::body::to_bytes(body, size).await {
+        Ok(body) => {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, json::indented(&body).into())
+        }
+        Err(error) => Problem::internal("an answer cannot be indented", &error).into_response(),
+    }
 }
 
 /// While draining, tells clients not to use the connection again.

@@ -126,6 +126,12 @@ fn under(path: &str) -> String {
 
 /// What surrounds every route; the last layer is the outermost.
 fn surround(router: Router<App>, app: &App) -> Router<App> {
+    // Within the ids of requests, which some answers contain.
+    let router = if app.settings.http.indented_json {
+        router.layer(from_fn(layers::indent))
+    } else {
+        router
+    };
     router
         .layer(from_fn_with_state(app.clone(), layers::limit_attempts))
         .layer(from_fn_with_state(app.clone(), layers::distrust))

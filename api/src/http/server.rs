@@ -77,10 +77,11 @@ impl Server {
         *self.0.router.write().unwrap_or_else(PoisonError::into_inner) = router;
     }
 
-    /// Whether every loop that accepts connections came by since the last call of this.
+    /// Whether every loop that accepts connections came by since the last call of this, or none is to
+    /// any more.
     #[must_use]
     pub fn beats(&self) -> bool {
-        self.0.pulse.beats()
+        self.0.pulse.beats() || self.0.closing.is_cancelled()
     }
 
     /// Accepts nothing any more and waits for requests under way, at most this long. `false`: some
@@ -92,17 +93,17 @@ impl Server {
     }
 }
 
-/// Waits for the signal, or until the process has served enough, then drains: see the head of this
+/// Waits for the signal, or until the process has served `enough`, then drains: see the head of this
 /// file. A second signal skips the delay.
 /// Returns when nothing is to be accepted any more and streams have been told to end.
-pub async fn drain<S>(app: &App, signal: impl Fn() -> S)
+pub async fn drain<S>(app: &App, signal: impl Fn() -> S, enough: impl Future<Output = ()>)
 where
     S: Future<Output = ()>,
 {
     let settings = &app.settings.http;
     tokio::select! {
         () = signal() => {}
-        () = app.lifecycle.served_enough() => {
+        () = enough => {
             tracing::info!(requests = app.lifecycle.most(), "as many requests as MAX_REQUESTS says");
         }
     }

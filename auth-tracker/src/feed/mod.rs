@@ -7,6 +7,8 @@
 mod look;
 mod refetch;
 #[cfg(test)]
+mod refetch_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{

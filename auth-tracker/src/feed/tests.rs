@@ -22,7 +22,7 @@ impl Seal for Sum {
 }
 
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     down: bool,
     version: Option<String>,
     snapshot: Option<Vec<u8>>,
@@ -30,21 +30,21 @@ struct World {
     auth_version: u64,
     keys: Vec<ServiceKey>,
     /// How long ago somebody else asked for keys.
-    asked_ago: Duration,
+    pub(super) asked_ago: Duration,
     /// Redis takes what it is told, and says nothing.
     silent: bool,
 }
 
 /// Redis and the database at once.
 #[derive(Default)]
-struct Stub {
+pub(super) struct Stub {
     world: Mutex<World>,
-    wanted: AtomicUsize,
+    pub(super) wanted: AtomicUsize,
     looks: AtomicUsize,
 }
 
 impl Stub {
-    fn world(&self) -> std::sync::MutexGuard<'_, World> {
+    pub(super) fn world(&self) -> std::sync::MutexGuard<'_, World> {
         self.world.lock().unwrap()
     }
 
@@ -90,10 +90,10 @@ impl KeySource for Stub {
     }
 }
 
-struct Instance {
-    feed: Arc<Feed>,
-    stub: Arc<Stub>,
-    clock: Clock,
+pub(super) struct Instance {
+    pub(super) feed: Arc<Feed>,
+    pub(super) stub: Arc<Stub>,
+    pub(super) clock: Clock,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -114,7 +114,7 @@ fn key(id: &str) -> ServiceKey {
     }
 }
 
-fn sso_key(kid: &str) -> SsoKey {
+pub(super) fn sso_key(kid: &str) -> SsoKey {
     let public = PublicKey::Ed { x: "AAAA".to_owned() };
     SsoKey { kid: Some(kid.to_owned()), algorithm: Algorithm::EdDSA, public }
 }
@@ -125,7 +125,7 @@ fn turning_clock() -> Clock {
 }
 
 impl Instance {
-    async fn with(prepare: impl FnOnce(&Stub, &Clock)) -> Self {
+    pub(super) async fn with(prepare: impl FnOnce(&Stub, &Clock)) -> Self {
         let (stub, clock) = (Arc::new(Stub::default()), turning_clock());
         stub.world().auth_version = 1;
         prepare(&stub, &clock);
@@ -150,7 +150,7 @@ impl Instance {
         instance
     }
 
-    async fn pass(&self, seconds: u64) {
+    pub(super) async fn pass(&self, seconds: u64) {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
@@ -159,12 +159,17 @@ impl Instance {
         self.feed.current().state.service_keys.iter().map(|key| key.id.clone()).collect()
     }
 
-    fn publish(&self, version: u64, state: &AuthState) {
+    pub(super) fn publish(&self, version: u64, state: &AuthState) {
         publish(&self.stub, &self.clock, version, state);
     }
 
     /// Publishes every few seconds, as the tracker does.
-    async fn keep_publishing(&self, mut version: u64, state: &AuthState, seconds: u64) -> u64 {
+    pub(super) async fn keep_publishing(
+        &self,
+        mut version: u64,
+        state: &AuthState,
+        seconds: u64,
+    ) -> u64 {
         for _ in 0..seconds.div_ceil(5) {
             self.publish(version, state);
             version += 1;
@@ -174,14 +179,14 @@ impl Instance {
     }
 }
 
-fn publish(stub: &Stub, clock: &Clock, version: u64, state: &AuthState) {
+pub(super) fn publish(stub: &Stub, clock: &Clock, version: u64, state: &AuthState) {
     let snapshot = Snapshot::seal(state, version, clock.now(), &Sum).unwrap();
     let mut world = stub.world();
     world.version = Some(version.to_string());
     world.snapshot = Some(snapshot.text().unwrap().into_bytes());
 }
 
-fn state(auth_version: u64, keys: &[&str]) -> AuthState {
+pub(super) fn state(auth_version: u64, keys: &[&str]) -> AuthState {
     let service_keys = keys.iter().map(|id| key(id)).collect();
     AuthState { auth_version, service_keys, ..AuthState::default() }
 }
@@ -325,97 +330,6 @@ async fn a_key_goes_when_it_expires_and_settings_yield_to_the_database() {
     assert_eq!(instance.keys(), ["same"]);
 }
 
-/// What a tracker publishes that fetched this key at this second.
-fn fetched(kid: &str, second: i64) -> AuthState {
-    AuthState {
-        sso_keys: vec![sso_key(kid)],
-        sso_fetched_at: Some(OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(second)),
-        ..state(1, &[])
-    }
-}
-
-/// Whether the key is known then, and how long that took to find out.
-async fn asked(instance: &Instance, kid: &str) -> (bool, Duration) {
-    let begun = Instant::now();
-    let held = instance.feed.request_refetch(Some(kid)).await;
-    (held.state.knows(kid), begun.elapsed())
-}
-
-const AT_ONCE: Duration = Duration::from_millis(10);
-
-#[tokio::test(start_paused = true)]
-async fn a_thousand_unknown_key_ids_ask_the_tracker_once() {
-    let instance = Instance::with(|stub, clock| publish(stub, clock, 5, &fetched("k1", 10))).await;
-    let asking: Vec<_> = (0..1_000)
-        .map(|number| {
-            let feed = Arc::clone(&instance.feed);
-            let kid = if number == 0 { "k2".to_owned() } else { format!("forged-{number}") };
-            tokio::spawn(async move { feed.request_refetch(Some(&kid)).await.state.knows(&kid) })
-        })
-        .collect();
-    instance.pass(1).await;
-    instance.publish(6, &fetched("k2", 20));
-    let begun = Instant::now();
-    let mut known = 0;
-    for asked in asking {
-        known += usize::from(asked.await.unwrap());
-    }
-    assert_eq!((known, instance.stub.wanted.load(Ordering::Relaxed)), (1, 1));
-    assert!(begun.elapsed() < Duration::from_secs(1), "nobody waits longer than for the answer");
-    let (_, took) = asked(&instance, "forged").await;
-    assert!(took < AT_ONCE, "what is asked for again is answered at once, not after {took:?}");
-    let version = instance.keep_publishing(7, &fetched("k2", 20), 10).await;
-    instance.publish(version, &fetched("k2", 20));
-    let (_, took) = asked(&instance, "forged").await;
-    assert_eq!(instance.stub.wanted.load(Ordering::Relaxed), 2);
-    assert!(took >= REFETCH_WAIT, "it might have come: {took:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_another_instance_asked_for_is_waited_for_until_it_is_answered() {
-    let instance = Instance::with(|stub, clock| publish(stub, clock, 5, &fetched("k1", 10))).await;
-    instance.stub.world().asked_ago = Duration::from_secs(2);
-    let (known, took) = asked(&instance, "k2").await;
-    let left = REFETCH_WAIT - Duration::from_secs(2);
-    assert!(!known && took >= left && took < left + AT_ONCE, "{took:?}");
-    instance.keep_publishing(6, &fetched("k1", 10), 10).await;
-
-    let now = instance.clock.now().unix_timestamp();
-    instance.publish(20, &fetched("k1", now));
-    instance.pass(2).await;
-    instance.stub.world().asked_ago = Duration::from_secs(4);
-    let (_, took) = asked(&instance, "k2").await;
-    assert!(took < AT_ONCE, "answered before it was asked here: {took:?}");
-
-    instance.publish(21, &fetched("k1", now));
-    instance.pass(7).await;
-    instance.stub.world().asked_ago = Duration::ZERO;
-    let feed = Arc::clone(&instance.feed);
-    let waits = tokio::spawn(async move { feed.request_refetch(Some("k2")).await });
-    instance.pass(1).await;
-    instance.publish(22, &fetched("k2", now + 20));
-    assert!(waits.await.unwrap().state.knows("k2"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_that_has_gone_is_not_waited_for_unless_it_comes_back() {
-    let instance = Instance::with(|stub, clock| publish(stub, clock, 5, &fetched("k1", 10))).await;
-    instance.publish(6, &fetched("k2", 20));
-    instance.pass(1).await;
-    let (known, took) = asked(&instance, "k1").await;
-    assert!(!known && took < AT_ONCE, "{took:?}");
-    assert_eq!(instance.stub.wanted.load(Ordering::Relaxed), 0);
-    for number in 0..100 {
-        instance.publish(7 + number, &fetched(&format!("n{number}"), 30));
-        instance.pass(1).await;
-    }
-    let remembered = instance.feed.gone.lock().unwrap().len();
-    assert!(remembered <= 64, "{remembered}");
-    instance.publish(200, &fetched("n50", 40));
-    instance.pass(1).await;
-    assert!(asked(&instance, "n50").await.0);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_change_of_a_key_waits_for_nobody() {
     let instance = Instance::with(|stub, clock| publish(stub, clock, 5, &state(1, &["a"]))).await;
@@ -425,18 +339,4 @@ async fn a_change_of_a_key_waits_for_nobody() {
     instance.pass(1).await;
     assert_eq!(instance.stub.looks.load(Ordering::Relaxed), 1);
     assert_eq!(instance.keys(), ["a", "env:own"], "looks go on while Redis says nothing");
-}
-
-#[tokio::test(start_paused = true)]
-async fn keys_that_were_fetched_here_later_than_by_the_tracker_stay() {
-    let instance = Instance::with(|stub, clock| publish(stub, clock, 5, &fetched("new", 9))).await;
-    instance.publish(6, &fetched("old", 8));
-    instance.pass(1).await;
-    assert!(instance.feed.current().state.knows("new"));
-    instance.publish(7, &state(1, &[]));
-    instance.pass(1).await;
-    assert!(instance.feed.current().state.knows("new"), "a tracker without keys takes none away");
-    instance.publish(8, &fetched("newest", 10));
-    instance.pass(1).await;
-    assert!(!instance.feed.current().state.knows("new"));
 }

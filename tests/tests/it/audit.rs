@@ -86,3 +86,31 @@ async fn an_organisations_admin_sees_its_own_rows() {
     assert_eq!(log(&service, "").await.len(), 2);
     assert_eq!(log(&service, "?org_id=other").await[0]["target"], "theirs");
 }
+
+#[tokio::test]
+async fn whoever_asks_for_events_again_is_in_the_log() {
+    let service = InProcess::start().await.unwrap();
+    let own = present(&service).await;
+    dispatch(&service, "k", &json!([item(own, &json!({}))])).await;
+    let path = format!("{BASE}/events/read");
+    let refused = service.request(Method::POST, &path).json(&json!({"status": "done"}));
+    assert_eq!(refused.send().await.unwrap().status(), StatusCode::BAD_REQUEST);
+    let asked = json!({"service": "test", "status": "running", "since": "2026-01-01T00:00:00Z"});
+    let read: Value = service
+        .request(Method::POST, &path)
+        .json(&asked)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(read["runs"], 1, "{read}");
+    let rows = log(&service, "?action=events.").await;
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!((&row["action"], &row["target"]), (&json!("events.read"), &json!("events")));
+    assert_eq!((&row["principal_id"], &row["org_id"]), (&json!("test"), &json!(ORG)));
+    let detail = json!({"service": "test", "status": "running", "since": "2026-01-01T00:00:00Z",
+        "goes_on": false});
+    assert_eq!(row["detail"], detail);
+}

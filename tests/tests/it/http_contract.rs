@@ -216,3 +216,38 @@ async fn probes_say_what_is_missing() {
     assert_eq!(get(&service, "/api/v1/", "").await.status, 503);
     assert_eq!(get(&service, "/health/live", "").await.status, 200);
 }
+
+#[tokio::test]
+async fn without_its_object_store_it_is_ready_and_says_what_does_not_work() {
+    let service = InProcess::start().await.unwrap();
+    let objects = service.app.settings.storage.directory().unwrap().to_owned();
+    let away = objects.with_extension("away");
+    std::fs::rename(&objects, &away).unwrap();
+    let ready = get(&service, "/health/ready", "").await;
+    let body: Value = serde_json::from_str(&ready.body).unwrap();
+    assert_eq!((ready.status, &body["status"]), (200, &json!("degraded")), "{body}");
+    assert_eq!(body["degraded"][0]["name"], "store", "{body}");
+    service.app.lifecycle.start_draining();
+    assert_eq!(get(&service, "/health/ready", "").await.status, 503);
+    std::fs::rename(&away, &objects).unwrap();
+}
+
+#[tokio::test]
+async fn json_is_indented_for_people_where_that_is_wanted() {
+    for name in ["JSONIFY_PRETTYPRINT_REGULAR", "JSONIFY_PRETTYPRINT_REGULAR "] {
+        let service = InProcess::start_with(&[(name, "true")], |stores| stores).await.unwrap();
+        let root = get(&service, "/api/v1/", "").await;
+        assert!(root.body.starts_with("{\n  \"name\": \"dispatcher-api\",\n"), "{}", root.body);
+        assert_eq!(get(&service, "/internal/version", "").await.body.lines().count(), 1);
+        let refused = post(&service, DISPATCH, None, "[]").await;
+        let message: Value = serde_json::from_str(&refused.body).unwrap();
+        assert!(message["message"].is_string() && refused.body.contains("\n  \"message\": \""));
+        let created = post(&service, DISPATCH, Some(&key()), &valid().to_string()).await;
+        assert!(created.body.starts_with("[\n  {\n    \"code\": "), "{}", created.body);
+        let request = b"HEAD /api/v1/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        assert_eq!(raw::send(&service.url, request).await.unwrap().body, "");
+    }
+    let service = InProcess::start_with(&[("JSONIFY_PRETTYPRINT_REGULAR", "no")], |stores| stores);
+    let root = get(&service.await.unwrap(), "/api/v1/", "").await;
+    assert_eq!(root.body.lines().count(), 1, "{}", root.body);
+}

@@ -12,6 +12,7 @@
     reason = "the conformance cases are written once and loaded once per database"
 )]
 
+mod agent_network;
 mod agent_registration;
 mod agent_runs;
 mod agent_versions;
@@ -19,6 +20,7 @@ mod audit;
 mod cluster_auth;
 mod cluster_faults;
 mod cluster_recovery;
+mod cluster_recycling;
 mod conformance_complete;
 mod conformance_postgres;
 mod conformance_sqlite;
@@ -36,6 +38,7 @@ mod keys;
 mod layering;
 mod metrics_documented;
 mod outcomes;
+mod own_run_only;
 mod people;
 mod playbooks;
 mod postgres_original;

@@ -1,48 +1,26 @@
 //! The life of one `serve` process, as its supervisor sees it: signs to systemd, and the end after
 //! so many requests.
 
-use std::{
-    os::unix::net::UnixDatagram,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use dispatcher_tests::{
+    agent_home::AgentHome,
     home::Home,
-    process::{BASE, PATIENCE, Service},
+    postgres::PrivatePostgres,
+    process::{BASE, Service},
+    supervisor::Supervisor,
+    tracker::Shared,
 };
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Systemd, as far as notifications go.
-struct Supervisor(UnixDatagram);
+/// Within which signs of life are wanted.
+const WATCHDOG: Duration = Duration::from_millis(600);
 
-impl Supervisor {
-    fn at(path: &Path) -> Self {
-        let socket = UnixDatagram::bind(path).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        Self(socket)
-    }
-
-    /// What is said within this time.
-    fn hears(&self, within: Duration) -> Vec<String> {
-        let (started, mut said, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
-        while started.elapsed() < within {
-            if let Ok(length) = self.0.recv(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..length]);
-                said.extend(text.lines().map(str::to_owned));
-            }
-        }
-        said
-    }
-
-    fn hears_of(&self, what: &str) {
-        let started = Instant::now();
-        while !self.hears(Duration::from_millis(50)).iter().any(|line| line == what) {
-            assert!(started.elapsed() < PATIENCE, "{what} was never said");
-        }
-    }
+/// Variables as processes of tests are given them.
+fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 fn signal(service: &Service, signal: Signal) {
@@ -53,21 +31,20 @@ fn signal(service: &Service, signal: Signal) {
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_hears_of_the_start_of_life_and_of_the_end() {
     let home = Home::postgres().await.unwrap();
-    let path = home.path().join("notify");
-    let supervisor = Supervisor::at(&path);
-    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "600000")];
-    let mut service = home.start_with(&variables).await.unwrap();
-    supervisor.hears_of("READY=1");
-    supervisor.hears_of("WATCHDOG=1");
-    supervisor.hears_of("WATCHDOG=1");
+    let supervisor = Supervisor::beside(home.path()).unwrap();
+    let variables = supervisor.variables(WATCHDOG);
+    let mut service = home.start_with(&borrowed(&variables)).await.unwrap();
+    supervisor.hears_of("READY=1").unwrap();
+    supervisor.hears_of("WATCHDOG=1").unwrap();
+    supervisor.hears_of("WATCHDOG=1").unwrap();
     signal(&service, Signal::STOP);
     // What it said before is still on its way.
-    supervisor.hears(Duration::from_millis(200));
+    drop(supervisor.hears(Duration::from_millis(200)));
     let said = supervisor.hears(Duration::from_secs(1));
     assert!(said.is_empty(), "a process that is stopped gives no sign: {said:?}");
     signal(&service, Signal::CONT);
-    supervisor.hears_of("WATCHDOG=1");
-    let stopping = std::thread::spawn(move || supervisor.hears_of("STOPPING=1"));
+    supervisor.hears_of("WATCHDOG=1").unwrap();
+    let stopping = std::thread::spawn(move || supervisor.hears_of("STOPPING=1").unwrap());
     service.stop().await.unwrap();
     stopping.join().unwrap();
 }
@@ -75,13 +52,93 @@ async fn systemd_hears_of_the_start_of_life_and_of_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_that_wants_no_signs_gets_none() {
     let home = Home::postgres().await.unwrap();
-    let path = home.path().join("notify");
-    let supervisor = Supervisor::at(&path);
-    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap())];
-    let _service = home.start_with(&variables).await.unwrap();
-    supervisor.hears_of("READY=1");
+    let supervisor = Supervisor::beside(home.path()).unwrap();
+    let variables = supervisor.variables(WATCHDOG);
+    let _service = home.start_with(&borrowed(&variables[..1])).await.unwrap();
+    supervisor.hears_of("READY=1").unwrap();
     let said = supervisor.hears(Duration::from_millis(500));
     assert!(!said.iter().any(|line| line.starts_with("WATCHDOG")), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_waits_for_its_database_it_lives_and_says_so_and_is_not_ready() {
+    let home = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://postgres@localhost:{port}/postgres");
+    let supervisor = Supervisor::beside(home.path()).unwrap();
+    let variables = supervisor.variables(WATCHDOG);
+    let meanwhile = tokio::task::spawn_blocking(move || {
+        let mut said = Vec::new();
+        for what in ["STATUS=waiting for the database", "EXTEND_TIMEOUT_USEC=", "WATCHDOG=1"] {
+            said.extend(supervisor.hears_of(what).unwrap());
+        }
+        // Longer than it may be silent.
+        said.extend(supervisor.hears(3 * WATCHDOG));
+        let signs = said.iter().filter(|line| *line == "WATCHDOG=1").count();
+        assert!(signs >= 3, "{said:?}");
+        assert!(!said.iter().any(|line| line == "READY=1"), "{said:?}");
+        let options = format!("-c listen_addresses=localhost -c port={port}");
+        let server = PrivatePostgres::start_with(&options, &[]).unwrap();
+        let until_ready = supervisor.hears_of("READY=1").unwrap();
+        (server, until_ready)
+    });
+    let variables = borrowed(&variables);
+    let service = Service::serve(home.path(), &url, &variables);
+    let (service, meanwhile) = tokio::join!(service, meanwhile);
+    let (_server, until_ready) = meanwhile.unwrap();
+    assert!(until_ready.iter().any(|line| line == "STATUS=serving"), "{until_ready:?}");
+    service.unwrap().stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_hears_of_the_trackers_life() {
+    let shared = Shared::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::beside(directory.path()).unwrap();
+    let variables = supervisor.variables(WATCHDOG);
+    let tracker = shared.tracker(&borrowed(&variables), &[]).unwrap();
+    tracker.guarded.start().unwrap();
+    supervisor.hears_of("READY=1").unwrap();
+    supervisor.hears_of("STATUS=active, epoch").unwrap();
+    supervisor.hears_of("WATCHDOG=1").unwrap();
+    supervisor.hears_of("WATCHDOG=1").unwrap();
+    tracker.guarded.pause().unwrap();
+    drop(supervisor.hears(Duration::from_millis(200)));
+    let said = supervisor.hears(Duration::from_secs(1));
+    assert!(said.is_empty(), "{said:?}");
+    tracker.guarded.resume().unwrap();
+    supervisor.hears_of("WATCHDOG=1").unwrap();
+    // What it needs goes away: it lives on, and says what is wrong.
+    shared.redis.process().kill().unwrap();
+    while !supervisor.hears_of("STATUS=active").unwrap().iter().any(|line| line.contains("redis: "))
+    {
+    }
+    supervisor.hears_of("WATCHDOG=1").unwrap();
+    assert_eq!(tracker.guarded.stop().unwrap(), 0);
+    supervisor.hears_of("STOPPING=1").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_hears_of_a_workers_life() {
+    let home = Home::standalone().unwrap();
+    let service = home.start().await.unwrap();
+    let state = home.path().join("agent");
+    let agent = AgentHome::register(&service, &state, "worker").await.unwrap();
+    let supervisor = Supervisor::beside(home.path()).unwrap();
+    let variables = supervisor.variables(WATCHDOG);
+    let mut running = agent.start(&service, &borrowed(&variables)).await.unwrap();
+    supervisor.hears_of("READY=1").unwrap();
+    supervisor.hears_of("WATCHDOG=1").unwrap();
+    supervisor.hears_of("WATCHDOG=1").unwrap();
+    let pid = Pid::from_raw(i32::try_from(running.pid().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    drop(supervisor.hears(Duration::from_millis(200)));
+    let said = supervisor.hears(Duration::from_secs(1));
+    assert!(said.is_empty(), "{said:?}");
+    kill_process(pid, Signal::CONT).unwrap();
+    supervisor.hears_of("WATCHDOG=1").unwrap();
+    running.stop().await.unwrap();
+    supervisor.hears_of("STOPPING=1").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
