@@ -15,6 +15,7 @@ pub(super) fn problems(checked: &Context) -> Vec<String> {
     certificates(checked, &mut found);
     network(checked, &mut found);
     socket(checked, &mut found);
+    words(checked, &mut found);
     environment::problems(checked, &mut found);
     lines(checked, &mut found);
     found
@@ -91,6 +92,19 @@ fn contains(subnet: &str, address: &str) -> bool {
     let host = width - length.min(width);
     let part = |bits: u128| bits.checked_shr(host).unwrap_or(0);
     width == own && part(network) == part(address)
+}
+
+/// Quadlet drops what follows an empty word, and systemd begins another command at a semicolon.
+fn words(checked: &Context, found: &mut Vec<String>) {
+    let words = checked.get("dispatcher_api_exec").and_then(Value::as_array);
+    let mut words = words.into_iter().flatten().filter_map(Value::as_str);
+    if words.any(|word| word.is_empty() || word == ";") {
+        found.push(
+            "dispatcher_api_exec has an empty word or a lone semicolon, which a unit cannot pass \
+             on: allowed are other words; use a script in the image"
+                .to_owned(),
+        );
+    }
 }
 
 /// The directory of a socket belongs to a number.

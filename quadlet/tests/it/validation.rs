@@ -65,6 +65,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "which say the same thing: keep one",
     ),
     ("dispatcher_api_container_options: ['[Service]']", "allowed is lines such as AddHost="),
+    ("dispatcher_api_exec: [a, '', b]", "has an empty word or a lone semicolon"),
     ("dispatcher_api_exec: [\"a\\nb\"]", "dispatcher_api_exec has several lines: allowed is one"),
 ];
 
