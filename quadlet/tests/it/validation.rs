@@ -52,6 +52,13 @@ const MISTAKES: &[(&str, &str)] = &[
     ("dci_api_container_network: x", "set dispatcher_api_container_network instead"),
     ("dbname: dci", "set dispatcher_db_name instead"),
     ("dispatcher_api_container_scala: 1", "is dispatcher_api_container_scale meant?"),
+    ("dispatcher_api_drain_delay: 2", "allowed is 3 and more, or other checks"),
+    ("dispatcher_haproxy_check_fall: 9", "9 checks (dispatcher_haproxy_check_fall) every 1000 ms"),
+    ("dispatcher_tls_client_ca: /ca.pem", "is set without dispatcher_tls_certificate"),
+    ("dispatcher_haproxy_addresses: [localhost]", "allowed is IP addresses, or * for all of IPv4"),
+    ("dispatcher_haproxy_stats_address: '8404'", "allowed is an IP address and a port such as"),
+    ("dispatcher_gateway_certificate_names: ['a\"b']", "allowed is names of one line"),
+    ("dispatcher_haproxy_buffer_bytes: 1", "allowed is whole numbers from 16384 to 1048576"),
     ("zebra: 1", "zebra is no variable: `quadletgen variables` lists them all"),
     (
         "dispatcher_api_publish_port: 65534",
