@@ -154,6 +154,15 @@ fn sockets_are_used_where_they_can_be() {
 }
 
 #[test]
+fn a_users_own_deployment_has_neither_worker_nor_haproxy() {
+    let facts = Facts { rootless: true, ..Facts::default() };
+    let variables = Variables::new(deploy::parse("").unwrap(), &facts).unwrap();
+    assert!(!variables.has_worker());
+    assert_eq!(variables.local_url(), "http://127.0.0.1:15000");
+    assert_eq!(variables.text("__dispatcher_public_url"), "http://127.0.0.1:15000");
+}
+
+#[test]
 fn what_is_likely_not_meant_is_noted() {
     let notices = read("dbhost: localhost\nzmq_conn: tcp://z:1\n").notices().to_vec();
     assert_eq!(notices.len(), 2, "{notices:?}");
