@@ -8,6 +8,7 @@
 
 mod environment;
 mod files;
+mod program;
 mod rendering;
 mod same_bytes;
 mod samples;
