@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     converge::{Converge, announced},
-    desired::Desired,
+    desired::{Desired, instance},
     failure::{Exit, Failure},
     image::{self, Freshness, Pin},
     observe::observe,
@@ -133,7 +133,13 @@ async fn pin(session: &Session, request: &Request, named: &str) -> Result<Pin, F
         let unknown = || Pin { named: named.to_owned(), reference: named.to_owned() };
         return Ok(image::look(podman, named).await?.unwrap_or_else(unknown));
     }
-    image::resolve(podman, named, if is_roll { Freshness::Newest } else { Freshness::Here }).await
+    image::resolve(
+        podman,
+        &session.progress,
+        named,
+        if is_roll { Freshness::Newest } else { Freshness::Here },
+    )
+    .await
 }
 
 async fn services_images(session: &Session, variables: &Variables) -> Result<(), Failure> {
@@ -246,8 +252,13 @@ async fn turn_back(
              `quadletgen rollback` goes back",
         );
     }
-    session.progress.say(&format!("{}\ngoing back to {}", failure.text, good.reference));
-    match go_back(session, request, desired, good.clone()).await {
+    let what = failure.text.lines().next().unwrap_or_default();
+    session.progress.say(&format!("{what}\ngoing back to {}", good.reference));
+    if let Some(index) = failure.instance {
+        // Nobody sends to it, and it may not even hear that it is to end.
+        let _gone = session.host.end_now(&instance(index)).await;
+    }
+    match go_back(session, request, good.clone()).await {
         Ok(()) => Failure {
             text: format!("{}\nevery instance is back on {}", failure.text, good.reference),
             ..failure
@@ -259,22 +270,21 @@ async fn turn_back(
     }
 }
 
-async fn go_back(
-    session: &mut Session,
-    request: &Request,
-    failed: &Desired,
-    good: Pin,
-) -> Result<(), Failure> {
-    let has_asked = !matches!(request, Request::Apply | Request::Scale(_));
+async fn go_back(session: &mut Session, request: &Request, good: Pin) -> Result<(), Failure> {
     let path = session.host.layout.deploy_file();
-    if has_asked && failed.variables.image() != good.named {
-        let before = std::fs::read_to_string(&path)
-            .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
-        let after = edit::set(&before, IMAGE, &json!(good.named))?;
+    let before = std::fs::read_to_string(&path)
+        .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
+    let after = match variables(session, &before)?.image() == good.named {
+        true => before.clone(),
+        false => edit::set(&before, IMAGE, &json!(good.named))?,
+    };
+    let variables = variables(session, &after)?;
+    // What an administrator has written is left to them; what a command has written is taken back.
+    if matches!(request, Request::Roll(_) | Request::Rollback) {
         store(&Text { path, before, after })?;
     }
     session.record.note_asked_image(&good)?;
-    let desired = Desired::new(&session.host, failed.variables.clone(), good).await?;
+    let desired = Desired::new(&session.host, variables, good).await?;
     converge(session, &desired).await.map(drop)
 }
 

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::failure::{Exit, Failure};
+use super::{
+    failure::{Exit, Failure},
+    progress::Progress,
+};
 use crate::host::podman::{Image, Podman};
 
 /// An image that is on this host, as the units name it.
@@ -23,18 +26,37 @@ pub enum Freshness {
     Newest,
 }
 
-/// Finds the image, fetches it where that is needed, and keeps it under a name of its own.
+/// Finds the image, fetches it where that is needed, and keeps it under a name of its own. Where the
+/// registry cannot be asked and the image is here, that is said and good enough.
 ///
 /// # Errors
 /// When it is neither here nor to be had.
-pub async fn resolve(podman: &Podman, named: &str, freshness: Freshness) -> Result<Pin, Failure> {
-    let here = podman.image(named).await?;
+pub async fn resolve(
+    podman: &Podman,
+    progress: &Progress,
+    named: &str,
+    freshness: Freshness,
+) -> Result<Pin, Failure> {
     let is_local = named.starts_with("localhost/") || named.contains("@sha256:");
-    let image = match here {
+    let image = match podman.image(named).await? {
         Some(image) if freshness == Freshness::Here || is_local => image,
-        _ => fetched(podman, named).await?,
+        Some(image) => match fetched(podman, named).await {
+            Ok(newest) => newest,
+            Err(failure) => {
+                progress.say(&format!(
+                    "note: the image that is here is used: {}",
+                    first_line(&failure.text)
+                ));
+                image
+            }
+        },
+        None => fetched(podman, named).await?,
     };
     pinned(podman, named, &image).await
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 /// What `--dry-run` says of an image: nothing is fetched or tagged.

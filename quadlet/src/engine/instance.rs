@@ -12,7 +12,7 @@ use super::{
 };
 use crate::host::{
     Host, health, journal,
-    systemd::{SystemdError, Verb},
+    systemd::{Activity, SystemdError, Verb},
 };
 
 /// How often something that is waited for is looked at.
@@ -39,10 +39,9 @@ impl Instances<'_> {
     /// # Errors
     /// When it does not become healthy in time.
     pub async fn start(&self, index: u16) -> Result<(), Failure> {
-        let deadline = Instant::now() + self.within;
-        // An attempt that systemd made meanwhile, with older files, must not be joined.
-        self.job(Verb::Restart, index, deadline).await?;
-        self.until_healthy(index, deadline).await
+        // Anew: an attempt that systemd made meanwhile, with older files, must not be joined.
+        self.restart(index).await?;
+        self.until_healthy(index, Instant::now() + self.within).await
     }
 
     /// Stops an instance; it drains itself.
@@ -62,9 +61,8 @@ impl Instances<'_> {
     /// When another is down already, or it does not come up again.
     pub async fn renew(&self, index: u16) -> Result<(), Failure> {
         self.until_others_up(index).await?;
-        let deadline = Instant::now() + self.stop_limit() + self.within;
-        self.job(Verb::Restart, index, deadline).await?;
-        self.until_healthy(index, deadline).await?;
+        self.restart(index).await?;
+        self.until_healthy(index, Instant::now() + self.within).await?;
         self.until_up(index).await
     }
 
@@ -113,15 +111,47 @@ impl Instances<'_> {
         }
     }
 
-    async fn job(&self, verb: Verb, index: u16, deadline: Instant) -> Result<(), Failure> {
+    /// Has systemd start it anew. What it takes to end does not count, only what it takes to begin.
+    async fn restart(&self, index: u16) -> Result<(), Failure> {
         let unit = instance(index);
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.host.systemd.job(verb, &unit, left).await {
+        let mut result = self.attempt(&unit).await;
+        if matches!(result, Err(SystemdError::Job { .. })) {
+            // Once more: what it needs may just have been on its own way up.
+            result = self.attempt(&unit).await;
+        }
+        match result {
             Ok(()) => Ok(()),
             Err(error @ (SystemdError::Job { .. } | SystemdError::Late { .. })) => {
                 Err(self.unhealthy(index, &format!("did not come up: {error}")).await)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn attempt(&self, unit: &str) -> Result<(), SystemdError> {
+        let whole = self.stop_limit() + self.within;
+        tokio::select! {
+            result = self.host.systemd.job(Verb::Restart, unit, whole) => result,
+            () = self.begun_for_too_long(unit) => {
+                Err(SystemdError::Late { unit: unit.to_owned(), verb: "become ready", limit: self.within })
+            }
+        }
+    }
+
+    /// Ends when the unit has been on its way up for longer than it may; never otherwise.
+    async fn begun_for_too_long(&self, unit: &str) {
+        let mut since = None;
+        loop {
+            sleep(LOOK_AGAIN * 4).await;
+            match self.host.systemd.activity(unit).await {
+                Ok(Some(Activity::Activating)) => {
+                    let since = since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > self.within {
+                        return;
+                    }
+                }
+                _ => since = None,
+            }
         }
     }
 

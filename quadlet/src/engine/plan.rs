@@ -99,7 +99,6 @@ pub fn plan(asked: &Asked, found: &Found) -> Vec<Step> {
     }
     steps.extend(asked.services.iter().filter_map(|unit| behind(unit, found)));
     steps.extend(starts(asked, found));
-    steps.extend(asked.tracker.iter().filter_map(|unit| behind(unit, found)));
     if let Some(balancer) = &asked.balancer
         && (!found.is_balancer_written || found.balancer.as_ref() != Some(balancer))
     {
@@ -115,6 +114,8 @@ pub fn plan(asked: &Asked, found: &Found) -> Vec<Step> {
         steps.push(Step::Stop(excess));
     }
     steps.extend(renewals(asked, found));
+    // After the instances: an image that fails has failed on one of them before.
+    steps.extend(asked.tracker.iter().filter_map(|unit| behind(unit, found)));
     steps.extend(ends(asked, found));
     if found.has_files_to_remove {
         steps.push(Step::Remove);

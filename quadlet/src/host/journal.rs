@@ -4,24 +4,20 @@ use std::{process::Stdio, time::Duration};
 
 use super::program::{Program, ProgramError};
 
-/// The last lines of a unit, oldest first. What cannot be read is said in their place: this is for
-/// errors, which must not be hidden by another.
+/// The last lines of a unit, oldest first, without Podman's own events. What cannot be read is said in
+/// their place: this is for errors, which must not be hidden by another.
 pub async fn last_lines(is_user: bool, unit: &str, count: usize) -> Vec<String> {
     let program = Program::new("journalctl")
         .args(is_user.then_some("--user"))
-        .args([
-            "--unit",
-            unit,
-            "--lines",
-            &count.to_string(),
-            "--no-pager",
-            "--quiet",
-            "--output",
-            "short-iso",
-        ])
+        .args(["--unit", unit, "--lines", "200", "--no-pager", "--quiet", "--output", "short-iso"])
         .within(Duration::from_secs(10));
     match program.run().await {
-        Ok(text) => text.lines().map(|line| line.chars().take(2000).collect()).collect(),
+        Ok(text) => {
+            let own = text.lines().filter(|line| !line.contains(" podman["));
+            let lines: Vec<String> = own.map(|line| line.chars().take(600).collect()).collect();
+            let skipped = lines.len().saturating_sub(count);
+            lines.into_iter().skip(skipped).collect()
+        }
         Err(error) => vec![format!("(the journal cannot be read: {error})")],
     }
 }

@@ -11,6 +11,8 @@ pub mod program;
 pub mod secrets;
 pub mod systemd;
 
+use std::time::Duration;
+
 use crate::layout::Layout;
 
 /// Whatever a host can answer instead of what it was asked for.
@@ -59,5 +61,21 @@ impl Host {
     pub async fn connect(layout: Layout) -> Result<Self, HostError> {
         let systemd = systemd::Systemd::connect(layout.is_user).await?;
         Ok(Self { layout, systemd, podman: podman::Podman })
+    }
+
+    /// Ends a container's unit that is good for nothing: it may not hear that it is to end.
+    ///
+    /// # Errors
+    /// When Podman or systemd refuses.
+    pub async fn end_now(&self, unit: &str) -> Result<(), HostError> {
+        let kill = async {
+            // Once systemd has begun to stop it, so that it does not start it again.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            self.podman.kill(unit).await
+        };
+        let stop = self.systemd.job(systemd::Verb::Stop, unit, Duration::from_secs(120));
+        let (stopped, killed) = futures_util::future::join(stop, kill).await;
+        killed?;
+        Ok(stopped?)
     }
 }

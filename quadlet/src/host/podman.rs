@@ -83,12 +83,12 @@ impl Podman {
         Ok(images.into_iter().next().map(|image| Image { id: image.id, digest: image.digest }))
     }
 
-    /// Fetches an image where the registry has a newer one than this host.
+    /// Fetches an image from its registry.
     ///
     /// # Errors
-    /// When it is neither here nor to be had.
+    /// When it is not to be had.
     pub async fn pull(&self, reference: &str) -> Result<(), HostError> {
-        podman(["pull", "--quiet", "--policy", "newer", reference]).within(PULL).run().await?;
+        podman(["pull", "--quiet", reference]).within(PULL).run().await?;
         Ok(())
     }
 
@@ -126,6 +126,19 @@ impl Podman {
             Some((unit, Container { labels, image_id: container.image_id }))
         };
         Ok(listed.into_iter().filter_map(unit).collect())
+    }
+
+    /// Ends the container of a unit at once; where there is none, there is nothing to end.
+    ///
+    /// # Errors
+    /// When Podman cannot be asked.
+    pub async fn kill(&self, unit: &str) -> Result<(), HostError> {
+        let filter = format!("label=PODMAN_SYSTEMD_UNIT={unit}");
+        let listed = podman(["ps", "--quiet", "--filter", &filter]).run().await?;
+        for container in listed.split_whitespace() {
+            podman(["kill", "--signal", "KILL", container]).output(None).await?;
+        }
+        Ok(())
     }
 
     /// Copies one file out of an image.

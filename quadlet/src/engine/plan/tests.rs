@@ -313,8 +313,8 @@ fn of_a_bare_host_the_first_instance_goes_ahead() {
             Step::Unit(SERVICE.into()),
             Step::Start([0].into()),
             Step::Start([1, 2, 3].into()),
-            Step::Unit(TRACKER.into()),
             Step::Balance,
+            Step::Unit(TRACKER.into()),
         ]
     );
 }
