@@ -65,6 +65,9 @@ struct World {
     fewest: usize,
 }
 
+/// The parts of a step that are done before the kill.
+type Parts<'a> = &'a mut dyn FnMut() -> Option<usize>;
+
 impl World {
     fn found(&self, wish: &Wish) -> Found {
         let running = |inputs: &Inputs| Running { is_up: true, inputs: Some(inputs.clone()) };
@@ -103,111 +106,95 @@ impl World {
 
     /// Carries a step out; `cut` says after how many of its parts it is killed, if it is.
     fn carry_out(&mut self, wish: &Wish, step: &Step, cut: Option<usize>) {
-        let mut parts = cut.unwrap_or(usize::MAX);
-        let mut goes_on = || {
-            let goes_on = parts > 0;
-            parts = parts.saturating_sub(1);
-            goes_on
+        let mut parts = 0..cut.unwrap_or(usize::MAX);
+        let parts = &mut || parts.next();
+        // Where it is cut does not matter to whoever called: the run ends there.
+        let _cut = match step {
+            Step::Write => self.write(wish, parts),
+            Step::Reload => self.reload(wish, parts),
+            Step::Unit(unit) => self.unit(unit, parts),
+            Step::Start(indices) => indices.iter().try_for_each(|index| {
+                parts()?;
+                self.begin(*index);
+                Some(())
+            }),
+            Step::Balance => self.balance(wish, parts),
+            Step::Stop(indices) => indices.iter().try_for_each(|index| {
+                parts()?;
+                assert!(
+                    *index >= self.served,
+                    "instance {index} is stopped while HAProxy sends to it"
+                );
+                self.up.remove(index);
+                Some(())
+            }),
+            Step::Renew(index) => self.renew(*index, parts),
+            Step::End(unit) => parts().map(|_| drop(self.units.remove(unit))),
+            Step::Remove => parts().map(|_| self.remove(wish)),
         };
-        match step {
-            Step::Write => {
-                // What was noted of the last reading is taken back before there is something to read.
-                if !goes_on() {
-                    return;
-                }
-                self.noted_units = None;
-                for index in 0..wish.scale {
-                    if !goes_on() {
-                        return;
-                    }
-                    self.links.insert(index);
-                }
-                if goes_on() {
-                    self.written = Some(wish.clone());
-                }
-            }
-            Step::Reload => {
-                if goes_on() {
-                    self.loaded.clone_from(&self.written);
-                    self.loaded_links.clone_from(&self.links);
-                }
-                if goes_on() {
-                    self.noted_units = Some(wish.asked().units);
-                }
-            }
-            Step::Unit(unit) => {
-                if goes_on() {
-                    let inputs = self
-                        .loaded
-                        .as_ref()
-                        .expect("units are read before a unit is started")
-                        .inputs();
-                    self.units.insert(unit.clone(), inputs);
-                }
-            }
-            Step::Start(indices) => {
-                for index in indices {
-                    if goes_on() {
-                        self.begin(*index);
-                    }
-                }
-            }
-            Step::Balance => {
-                if !goes_on() {
-                    return;
-                }
-                self.noted_balancer = None;
-                if goes_on() {
-                    self.balancer = Some(wish.scale);
-                }
-                if goes_on() {
-                    assert!(
-                        (0..wish.scale).all(|index| self.up.contains_key(&index)),
-                        "HAProxy is told of an instance that is down"
-                    );
-                    self.served = wish.scale;
-                }
-                if goes_on() {
-                    self.noted_balancer = wish.asked().balancer;
-                }
-            }
-            Step::Stop(indices) => {
-                for index in indices {
-                    if goes_on() {
-                        assert!(
-                            *index >= self.served,
-                            "instance {index} is stopped while HAProxy sends to it"
-                        );
-                        self.up.remove(index);
-                    }
-                }
-            }
-            Step::Renew(index) => {
-                if goes_on() {
-                    self.up.remove(index);
-                    self.note();
-                }
-                if goes_on() {
-                    self.begin(*index);
-                }
-            }
-            Step::End(unit) => {
-                if goes_on() {
-                    self.units.remove(unit);
-                }
-            }
-            Step::Remove => {
-                if goes_on() {
-                    assert!(
-                        self.up.keys().all(|index| *index < wish.scale),
-                        "the file of a running instance is removed"
-                    );
-                    self.links.retain(|index| *index < wish.scale);
-                    self.loaded_links.clone_from(&self.links);
-                }
-            }
-        }
         self.note();
+    }
+
+    fn write(&mut self, wish: &Wish, parts: Parts<'_>) -> Option<()> {
+        // What was noted of the last reading is taken back before there is something to read.
+        parts()?;
+        self.noted_units = None;
+        for index in 0..wish.scale {
+            parts()?;
+            self.links.insert(index);
+        }
+        parts()?;
+        self.written = Some(wish.clone());
+        Some(())
+    }
+
+    fn reload(&mut self, wish: &Wish, parts: Parts<'_>) -> Option<()> {
+        parts()?;
+        self.loaded.clone_from(&self.written);
+        self.loaded_links.clone_from(&self.links);
+        parts()?;
+        self.noted_units = Some(wish.asked().units);
+        Some(())
+    }
+
+    fn unit(&mut self, unit: &str, parts: Parts<'_>) -> Option<()> {
+        parts()?;
+        let inputs =
+            self.loaded.as_ref().expect("units are read before a unit is started").inputs();
+        self.units.insert(unit.to_owned(), inputs);
+        Some(())
+    }
+
+    fn balance(&mut self, wish: &Wish, parts: Parts<'_>) -> Option<()> {
+        parts()?;
+        self.noted_balancer = None;
+        parts()?;
+        self.balancer = Some(wish.scale);
+        parts()?;
+        let all_up = (0..wish.scale).all(|index| self.up.contains_key(&index));
+        assert!(all_up, "HAProxy is told of an instance that is down");
+        self.served = wish.scale;
+        parts()?;
+        self.noted_balancer = wish.asked().balancer;
+        Some(())
+    }
+
+    fn renew(&mut self, index: u16, parts: Parts<'_>) -> Option<()> {
+        parts()?;
+        self.up.remove(&index);
+        self.note();
+        parts()?;
+        self.begin(index);
+        Some(())
+    }
+
+    fn remove(&mut self, wish: &Wish) {
+        assert!(
+            self.up.keys().all(|index| *index < wish.scale),
+            "the file of a running instance is removed"
+        );
+        self.links.retain(|index| *index < wish.scale);
+        self.loaded_links.clone_from(&self.links);
     }
 
     /// One run: planned from what is found, killed after so many steps and parts, or not at all.
