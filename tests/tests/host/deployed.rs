@@ -84,6 +84,14 @@ impl Deployed {
         Ok(numbers)
     }
 
+    /// How many instances are asked for.
+    pub(crate) async fn wanted(&self) -> Result<u32> {
+        let file =
+            "sed -n 's/^dispatcher_api_container_scale: *//p' /etc/dispatcher-api/deploy.yml";
+        let scale = self.host.run(file).await?;
+        if scale.trim().is_empty() { Ok(4) } else { Ok(scale.trim().parse()?) }
+    }
+
     /// So many instances run, and HAProxy has as many and takes all of them for healthy.
     pub(crate) async fn ensure_scale(&self, wanted: u32) -> Result<()> {
         let numbers = self.running().await?;

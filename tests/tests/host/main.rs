@@ -9,10 +9,19 @@
     reason = "a test that cannot go on should panic"
 )]
 
+mod broken;
 mod caller;
 mod deployed;
 mod first;
+mod guarded;
 mod host;
 mod image;
+mod killed;
 mod load;
 mod lossless;
+mod measured;
+mod readiness;
+mod refused;
+mod rendered;
+mod scales;
+mod secrets;
