@@ -49,6 +49,13 @@ pub(crate) struct Failure {
     pub(crate) what: String,
 }
 
+impl Failure {
+    /// One line.
+    pub(crate) fn line(&self) -> String {
+        format!("{:.2?} to {:.2?}: {}", self.from, self.to, self.what)
+    }
+}
+
 /// How it went.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
@@ -97,12 +104,13 @@ impl Report {
     /// Every request was answered, and there were as many as there should be.
     pub(crate) fn ensure_whole(&self, during: &str) -> Result<()> {
         println!("{during}: {}", self.summary());
-        let first: Vec<&Failure> = self.failures.iter().take(20).collect();
+        let first: Vec<String> = self.failures.iter().take(20).map(Failure::line).collect();
         ensure!(
             first.is_empty(),
-            "{during}: {} of {}: {first:#?}",
+            "{during}: {} of {} failed:\n{}",
             self.failures.len(),
-            self.requests
+            self.requests,
+            first.join("\n")
         );
         let wanted = f64::from(RATE) * 0.95;
         ensure!(self.rate() >= wanted, "{during}: {:.0} requests a second only", self.rate());

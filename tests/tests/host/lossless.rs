@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::{
     deployed::Deployed,
-    load::{Load, Report, ensure_once},
+    load::{Failure, Load, Report, ensure_once},
 };
 
 /// A load while something is done, some more before and after it.
@@ -66,11 +66,9 @@ async fn an_instance_that_is_killed_takes_only_its_own_requests_along() -> Resul
     tokio::time::sleep(Duration::from_secs(4)).await;
     let report = load.finish().await?;
     println!("kill -9: {}", report.summary());
-    let strangers: Vec<_> = report
-        .failures
-        .iter()
-        .filter(|failure| failure.from > gone || failure.to < killed)
-        .collect();
+    let is_stranger = |failure: &&Failure| failure.from > gone || failure.to < killed;
+    let strangers = report.failures.iter().filter(is_stranger).map(Failure::line);
+    let strangers: Vec<String> = strangers.collect();
     ensure!(strangers.is_empty(), "not in flight between {killed:?} and {gone:?}: {strangers:#?}");
     ensure_once(&report, &deployed.sql("select playbook_name from runs").await?)?;
     deployed.host.until("systemctl is-active dispatcher-api@1.service").await?;

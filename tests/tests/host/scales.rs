@@ -25,8 +25,9 @@ async fn podman_takes_sixty_four_instances() -> Result<()> {
         "QUADLET_UNIT_DIRS=/etc/containers/systemd /usr/libexec/podman/quadlet -dryrun >/dev/null",
     )
     .await?;
-    let units =
-        host.run("ls /run/systemd/generator/ | grep -c '^dispatcher-api@[0-9]*.service$'").await?;
+    let units = host
+        .run("ls /run/systemd/generator/ | grep -c '^dispatcher-api@[0-9][0-9]*.service$'")
+        .await?;
     ensure!(units.trim() == "64", "{units} units");
     let said = host
         .run("systemd-analyze verify '/run/systemd/generator/dispatcher-api@63.service' 2>&1 || :")
