@@ -152,7 +152,16 @@ fn volumes(session: &Session) -> Vec<String> {
 fn own_units(session: &Session) -> Vec<String> {
     let unit = |path: &Path| {
         let name = path.file_name()?.to_str()?;
-        let stem = name.strip_suffix(".container").or_else(|| name.strip_suffix(".service"))?;
+        // Quadlet's names of the services that make networks and volumes: they stay active otherwise.
+        let made = |kind: &str| {
+            name.strip_suffix(&format!(".{kind}")).map(|stem| format!("{stem}-{kind}"))
+        };
+        let own = || {
+            name.strip_suffix(".container")
+                .or_else(|| name.strip_suffix(".service"))
+                .map(str::to_owned)
+        };
+        let stem = own().or_else(|| made("volume")).or_else(|| made("network"))?;
         (!stem.contains('@')).then(|| format!("{stem}.service"))
     };
     session.record.manifest.files.keys().filter_map(|path| unit(path)).collect()
