@@ -29,9 +29,21 @@ use crate::{
     store::Stores,
 };
 
-/// What every part of one process shares.
+/// What every part of one process shares, behind one pointer: every request holds a dozen of them
+/// while it is answered.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Shared>);
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What an [`App`] leads to.
+pub struct Shared {
     /// The database.
     pub stores: Stores,
     /// The object store.
@@ -78,6 +90,8 @@ pub struct Parts {
     pub secret_keys: SecretString,
     /// Keys beside those of the settings, of admins.
     pub more_services: Vec<ServiceKey>,
+    /// Another way to foreign hosts than the settings name.
+    pub connector: Option<Arc<dyn Connector>>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -92,7 +106,7 @@ impl App {
     /// # Errors
     /// When the secret keys cannot be used, or two services have the same key.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { settings, stores, objects, secret_keys, more_services } = parts;
+        let Parts { settings, stores, objects, secret_keys, more_services, connector } = parts;
         let keyring = Arc::new(Keyring::parse(secret_keys.expose_secret())?);
         let auth = auth(&settings, &more_services, &keyring, &stores)?;
         let attempts = Arc::new(Attempts::new(settings.http.auth_failures));
@@ -110,13 +124,13 @@ impl App {
         let process = settings.process;
         let lifecycle = Lifecycle::of_requests(process.max_requests, process.max_requests_jitter);
         let worker_lookups = Lookups::new(Arc::clone(&stores.recipients));
-        Ok(Self {
+        Ok(Self(Arc::new(Shared {
             stores,
             objects,
             wakeups,
             keyring,
             execution,
-            connector: connector(&settings),
+            connector: connector.or_else(|| way_to_foreign_hosts(&settings)),
             settings: Arc::new(settings),
             auth: Arc::new(auth),
             last_auth: Arc::default(),
@@ -127,7 +141,7 @@ impl App {
             lifecycle: Arc::new(lifecycle),
             request_ids: Arc::default(),
             shutdown,
-        })
+        })))
     }
 
     /// The way to other instances over the database, where there may be any and they are to be
@@ -159,7 +173,7 @@ fn auth(
     Ok(Current::new(Arc::new(feed), Arc::clone(keyring), own, rules))
 }
 
-fn connector(settings: &Settings) -> Option<Arc<dyn Connector>> {
+fn way_to_foreign_hosts(settings: &Settings) -> Option<Arc<dyn Connector>> {
     let ConnectorSettings { implementation, per_second, burst } = settings.connector;
     match implementation {
         ConnectorImpl::Off => None,

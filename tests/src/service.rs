@@ -108,8 +108,7 @@ impl InProcess {
         let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into())).await?;
         let address = listener.tcp_address().context("a TCP listener has an address")?;
         let url = format!("http://{address}");
-        let app = wire(directory.path(), address, variables, stores, secret_keys)?;
-        let app = App { connector: connector.or(app.connector.clone()), ..app };
+        let app = wire(directory.path(), address, variables, (stores, connector), secret_keys)?;
         feeding::start(&app).await;
         let server = Server::start(vec![listener], router(&app), &app.settings.http);
         Ok(Self { app, url, server, directory })
@@ -249,7 +248,7 @@ fn wire(
     directory: &Path,
     listen: std::net::SocketAddr,
     variables: &[(&str, &str)],
-    stores: Stores,
+    (stores, connector): (Stores, Option<Arc<dyn Connector>>),
     secret_keys: &str,
 ) -> Result<App> {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -264,6 +263,7 @@ fn wire(
         more_services: [("admin", ADMIN_KEY, None), ("org-admin", ORG_ADMIN_KEY, Some(ORG))]
             .map(admin)
             .to_vec(),
+        connector,
         settings,
         stores,
     })

@@ -97,7 +97,7 @@ async fn start(settings: Settings, database: &Database, frame: &Frame) -> anyhow
         error.downcast_ref::<Unready>().is_some_and(|unready| !unready.lasting)
     };
     frame.wait_for("store", prepared, may_come).await?;
-    Ok(Parts { stores, objects, secret_keys, more_services: Vec::new(), settings })
+    Ok(Parts { stores, objects, secret_keys, more_services: Vec::new(), connector: None, settings })
 }
 
 /// A running instance.

@@ -78,5 +78,6 @@ async fn wire(settings: Settings, data: &DataDir) -> anyhow::Result<App> {
         org_id: Some(settings.local.org_id.clone()),
     };
     let objects = Objects::of(&settings.storage, &settings.tls, &settings.requests)?;
-    App::new(Parts { settings, stores, objects, secret_keys, more_services: vec![own_key] })
+    let more_services = vec![own_key];
+    App::new(Parts { settings, stores, objects, secret_keys, more_services, connector: None })
 }
