@@ -32,7 +32,11 @@ const TARGET: &str = "dispatcher-api.target";
 pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Failure> {
     // What only the variables know has to be known before they are gone; without them, less is removed.
     let variables = Variables::load(&session.host.layout).ok();
-    let volumes = volumes(session);
+    let made = Made {
+        volumes: named(session, "volume", "VolumeName="),
+        networks: named(session, "network", "NetworkName="),
+        has_worker: session.record.programs_of().is_some(),
+    };
     let changes = files::changes(&[], &session.record.manifest)?;
     if session.options.is_dry_run {
         for change in &changes {
@@ -48,7 +52,7 @@ pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Fail
     stop(session).await?;
     remove(session, &others).await?;
     if has_data {
-        data(session, variables.as_ref(), &volumes).await?;
+        data(session, variables.as_ref(), &made).await?;
     }
     let path = session.record.path().to_owned();
     fs::remove_file(&path).or_else(ignoring_absence).map_err(|error| failed(&path, &error))?;
@@ -125,11 +129,19 @@ async fn remove(session: &mut Session, changes: &[&Change]) -> Result<(), Failur
 async fn data(
     session: &Session,
     variables: Option<&Variables>,
-    volumes: &[String],
+    made: &Made,
 ) -> Result<(), Failure> {
     let since = Instant::now();
-    for volume in volumes {
+    for volume in &made.volumes {
         session.host.podman.remove_volume(volume).await?;
+    }
+    for network in &made.networks {
+        session.host.podman.remove_network(network).await?;
+    }
+    if made.has_worker {
+        // Its identity is worth nothing without the database that knew it.
+        let path = Path::new(worker::STATE);
+        fs::remove_dir_all(path).or_else(ignoring_absence).map_err(|error| failed(path, &error))?;
     }
     for secret in variables.map(Variables::secrets).unwrap_or_default() {
         session.host.podman.remove_secret(&secret.name).await?;
@@ -138,12 +150,19 @@ async fn data(
     Ok(())
 }
 
-/// What Quadlet called the volumes of the manifest.
-fn volumes(session: &Session) -> Vec<String> {
+/// What units made, and only `--data` removes.
+struct Made {
+    volumes: Vec<String>,
+    networks: Vec<String>,
+    has_worker: bool,
+}
+
+/// What Quadlet called the volumes or networks of the manifest.
+fn named(session: &Session, kind: &str, key: &str) -> Vec<String> {
     let name = |path: &Path| {
-        let stem = path.file_name()?.to_str()?.strip_suffix(".volume")?;
+        let stem = path.file_name()?.to_str()?.strip_suffix(kind)?.strip_suffix('.')?;
         let Ok(Some(What::File { content, .. })) = files::look(path) else { return None };
-        let named = content.lines().find_map(|line| line.strip_prefix("VolumeName="));
+        let named = content.lines().find_map(|line| line.strip_prefix(key));
         Some(named.map_or_else(|| format!("systemd-{stem}"), str::to_owned))
     };
     session.record.manifest.files.keys().filter_map(|path| name(path)).collect()

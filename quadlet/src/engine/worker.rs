@@ -30,6 +30,8 @@ const PROGRAMS: [(&str, &str); 2] = [
 ];
 /// What a registered worker has.
 const IDENTITY: &str = "/var/lib/dispatcher-worker/identity.json";
+/// Where the worker keeps what it knows: who it is, and the runs that it executes.
+pub(super) const STATE: &str = "/var/lib/dispatcher-worker";
 /// How long it may take to come up.
 const WITHIN: Duration = Duration::from_secs(90);
 

@@ -177,6 +177,20 @@ impl Podman {
         podman(["volume", "rm", "--force", name]).run().await?;
         Ok(())
     }
+
+    /// Removes a network; one that is not there is no trouble, one that a container of somebody else
+    /// uses is left.
+    ///
+    /// # Errors
+    /// When Podman does not answer.
+    pub async fn remove_network(&self, name: &str) -> Result<(), HostError> {
+        let others = format!("network={name}");
+        let using = podman(["ps", "--all", "--quiet", "--filter", &others]).run().await?;
+        if using.trim().is_empty() {
+            podman(["network", "rm", "--force", name]).run().await?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn podman<const N: usize>(arguments: [&str; N]) -> Program {
