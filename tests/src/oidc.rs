@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -34,6 +34,9 @@ use crate::{
 pub const REALM: &str = "dispatcher";
 /// The audience of its tokens, unless a test says otherwise.
 pub const AUDIENCE: &str = "dispatcher-api";
+
+/// Where its keys are, below the realm.
+const KEYS: &str = "/protocol/openid-connect/certs";
 
 /// Where the realm lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,8 @@ struct Shared {
     told: Mutex<Told>,
     devices: Mutex<Devices>,
     counts: Counts,
+    /// When its keys were asked for.
+    keys_at: Mutex<Vec<Instant>>,
 }
 
 /// What the test tells it.
@@ -119,6 +124,7 @@ impl Issuer {
             told: Mutex::new(told),
             devices: Mutex::default(),
             counts: Counts::default(),
+            keys_at: Mutex::default(),
         };
         let issuer = Self { address, shared: Arc::new(shared), runtime: Mutex::new(None) };
         issuer.up()?;
@@ -245,6 +251,12 @@ impl Issuer {
         }
     }
 
+    /// When its keys were asked for since then, the first first.
+    #[must_use]
+    pub fn keys_asked_since(&self, begin: Instant) -> Vec<Instant> {
+        locked(&self.shared.keys_at).iter().filter(|at| **at >= begin).copied().collect()
+    }
+
     /// Says how many seconds a device must wait between two polls (1 unless said), and for how many
     /// its code counts.
     pub fn set_device_times(&self, interval: u64, expires_in: u64) {
@@ -283,7 +295,7 @@ impl Drop for Issuer {
 
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener> {
     // What is left of cut connections does not keep the port: std sets SO_REUSEADDR.
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     loop {
         match std::net::TcpListener::bind(address) {
             Ok(listener) => {
@@ -319,12 +331,15 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, body: Bytes) -> Res
     let counts = &shared.counts;
     let count = match path.as_str() {
         "/.well-known/openid-configuration" => &counts.discovery,
-        "/protocol/openid-connect/certs" => &counts.keys,
+        KEYS => &counts.keys,
         "/protocol/openid-connect/auth/device" => &counts.device,
         "/protocol/openid-connect/token" => &counts.token,
         _ => &counts.other,
     };
     count.fetch_add(1, Ordering::Relaxed);
+    if path == KEYS {
+        locked(&shared.keys_at).push(Instant::now());
+    }
     match mode {
         Mode::Answering => {}
         Mode::Slow(by) => tokio::time::sleep(by).await,

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{outbound::Outbound, verify::Verification};
+use crate::{outbound::Outbound, plain_http::PlainHttp, verify::Verification};
 
 /// Everything an agent needs to know.
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ impl AgentConfig {
 /// What a playbook may be fetched from, and how much of it.
 #[derive(Clone, Debug)]
 pub struct FetchLimits {
-    /// Whether plain http is allowed to other hosts than this one.
-    pub allow_plain_http: bool,
+    /// To which other hosts than this one plain http is allowed.
+    pub plain_http: PlainHttp,
     /// The most bytes of a playbook or bundle.
     pub bytes: u64,
     /// The most bytes a bundle may open to.
@@ -75,7 +75,7 @@ pub struct FetchLimits {
 impl Default for FetchLimits {
     fn default() -> Self {
         Self {
-            allow_plain_http: false,
+            plain_http: PlainHttp::Never,
             bytes: 64 * 1024 * 1024,
             opened_bytes: 64 * 1024 * 1024,
             entries: 10_000,

@@ -14,7 +14,8 @@ use tokio::{fs::OpenOptions, io::AsyncWriteExt};
 use crate::{
     backoff::Backoff,
     config::{AgentConfig, FetchLimits},
-    outbound::{Outbound, causes, is_loopback},
+    outbound::{Outbound, causes},
+    plain_http::PlainHttp,
     prepare::{Private, SINGLE_PLAYBOOK},
     unpack::{Kind, entry_in, kind_of, unpack},
     verify::Claimed,
@@ -62,7 +63,7 @@ pub(crate) async fn fetch(
     let told = |why: String| {
         FetchError::new(format!("the playbook cannot be fetched from {shown}: {why}"))
     };
-    check(&url, limits.allow_plain_http).map_err(told)?;
+    check(&url, &limits.plain_http).map_err(told)?;
     let trying = with_patience(&url, private, limits, outbound);
     let fetched = tokio::time::timeout(limits.time, trying).await;
     let fetched = fetched
@@ -91,10 +92,10 @@ enum Unplaced {
 }
 
 /// Only https, or http where it cannot be listened to or was allowed.
-fn check(url: &Url, allow_plain_http: bool) -> Result<(), String> {
+fn check(url: &Url, plain_http: &PlainHttp) -> Result<(), String> {
     match url.scheme() {
         "https" => Ok(()),
-        "http" if allow_plain_http || is_loopback(url) => Ok(()),
+        "http" if plain_http.allows(url) => Ok(()),
         "http" => {
             Err("plain http is allowed from this host only; use https, or allow plain http in \
                        the worker's settings"
@@ -106,11 +107,11 @@ fn check(url: &Url, allow_plain_http: bool) -> Result<(), String> {
 
 /// As [`check`], and never from https to http, not even to this host: whoever answers there could
 /// put another playbook in the place of the one that was asked for.
-fn check_redirect(from: Option<&Url>, to: &Url, allow_plain_http: bool) -> Result<(), String> {
+fn check_redirect(from: Option<&Url>, to: &Url, plain_http: &PlainHttp) -> Result<(), String> {
     if from.is_some_and(|from| from.scheme() == "https") && to.scheme() == "http" {
         return Err("from https to plain http, which is never followed".to_owned());
     }
-    check(to, allow_plain_http)
+    check(to, plain_http)
 }
 
 fn without_query(url: &Url) -> String {
@@ -159,13 +160,13 @@ async fn with_patience(
 }
 
 fn client(url: &Url, limits: &FetchLimits, outbound: &Outbound) -> Result<Client, String> {
-    let (allow_plain_http, redirects) = (limits.allow_plain_http, limits.redirects);
+    let (plain_http, redirects) = (limits.plain_http.clone(), limits.redirects);
     let policy = Policy::custom(move |attempt| {
         if attempt.previous().len() > redirects {
             return attempt.error(format!("there are more than {redirects} redirects"));
         }
         let from = attempt.previous().last();
-        match check_redirect(from, attempt.url(), allow_plain_http) {
+        match check_redirect(from, attempt.url(), &plain_http) {
             Ok(()) => attempt.follow(),
             Err(why) => attempt.error(format!("it redirects elsewhere: {why}")),
         }
@@ -266,7 +267,7 @@ mod tests {
             "http://[::1]/a",
             "http://localhost/a",
         ] {
-            assert!(check(&url(allowed), false).is_ok(), "{allowed}");
+            assert!(check(&url(allowed), &PlainHttp::Never).is_ok(), "{allowed}");
         }
         for refused in [
             "http://example.com/a.yml",
@@ -275,24 +276,24 @@ mod tests {
             "file:///etc/passwd",
             "ftp://example.com/",
         ] {
-            assert!(check(&url(refused), false).is_err(), "{refused}");
+            assert!(check(&url(refused), &PlainHttp::Never).is_err(), "{refused}");
         }
-        assert!(check(&url("http://example.com/a.yml"), true).is_ok());
-        assert!(check(&url("file:///etc/passwd"), true).is_err());
+        assert!(check(&url("http://example.com/a.yml"), &PlainHttp::Everywhere).is_ok());
+        assert!(check(&url("file:///etc/passwd"), &PlainHttp::Everywhere).is_err());
     }
 
     #[test]
     fn no_redirect_leads_from_https_to_plain_http() {
         let (secure, plain) = (url("https://example.com/a"), url("http://127.0.0.1/a"));
         for to in ["http://127.0.0.1/b", "http://localhost/b", "http://example.com/b"] {
-            for allow_plain_http in [false, true] {
-                let refused = check_redirect(Some(&secure), &url(to), allow_plain_http);
+            for plain_http in [PlainHttp::Never, PlainHttp::Everywhere] {
+                let refused = check_redirect(Some(&secure), &url(to), &plain_http);
                 assert!(refused.unwrap_err().contains("https to plain http"), "{to}");
             }
         }
-        assert!(check_redirect(Some(&secure), &url("https://other.example/b"), false).is_ok());
-        assert!(check_redirect(Some(&plain), &url("http://127.0.0.1/b"), false).is_ok());
-        assert!(check_redirect(Some(&plain), &url("http://example.com/b"), false).is_err());
+        assert!(check_redirect(Some(&secure), &url("https://other.example/b"), &PlainHttp::Never).is_ok());
+        assert!(check_redirect(Some(&plain), &url("http://127.0.0.1/b"), &PlainHttp::Never).is_ok());
+        assert!(check_redirect(Some(&plain), &url("http://example.com/b"), &PlainHttp::Never).is_err());
     }
 
     #[test]

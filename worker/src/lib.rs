@@ -18,6 +18,7 @@ pub mod identity;
 pub mod journal;
 pub mod link;
 pub mod outbound;
+pub mod plain_http;
 pub mod status;
 pub mod verify;
 

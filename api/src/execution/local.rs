@@ -91,7 +91,7 @@ fn agent_config(settings: &LocalSettings, output_max: u64) -> AgentConfig {
     let mut config = AgentConfig::new(&settings.work_dir);
     config.name.clone_from(&settings.name);
     config.ansible_runner.clone_from(&settings.ansible_runner);
-    config.fetch.allow_plain_http = settings.plain_http;
+    config.fetch.plain_http = settings.plain_http.into();
     config.output.bytes = output_max;
     config.grace = settings.cancel_grace;
     config

@@ -17,4 +17,5 @@ pub mod router;
 pub mod schema;
 pub mod server;
 pub mod source;
+mod unread;
 pub mod waiting;

@@ -21,6 +21,7 @@ use super::{
     listen::{Listener, Stream},
     peer::Peer,
     pulse::Pulse,
+    unread::Unread,
 };
 use crate::{app::App, config::http::HttpSettings, systemd};
 
@@ -154,7 +155,9 @@ async fn accept(connections: Arc<Connections>, listener: Listener) {
 async fn serve(connections: &Connections, stream: Box<dyn Stream>, peer: Peer) {
     let service = tower::service_fn(|request: Request<Incoming>| {
         let router = connections.router.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut request = request.map(Body::new);
+        let (parts, body) = request.into_parts();
+        let body = Body::new(Unread::new(&parts.headers, body));
+        let mut request = Request::from_parts(parts, body);
         request.extensions_mut().insert(peer);
         router.oneshot(request)
     });

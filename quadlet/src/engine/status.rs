@@ -20,6 +20,9 @@ use crate::{
     variables::Variables,
 };
 
+/// Where images say their version.
+const VERSION: &str = "org.opencontainers.image.version";
+
 /// All of it.
 #[derive(Debug, Serialize)]
 pub struct Status {
@@ -48,6 +51,8 @@ pub struct Instance {
     pub health: String,
     /// What HAProxy says.
     pub haproxy: String,
+    /// The version that its image says, `-` where it says none.
+    pub version: String,
     /// The image it runs.
     pub image: String,
     /// Whether it was made from what is asked.
@@ -209,10 +214,9 @@ async fn instances(
             Ok(()) => "healthy".to_owned(),
             Err(why) => why,
         };
-        let id = containers
-            .get(&instance(index))
-            .map(|container| container.image_id.clone())
-            .unwrap_or_default();
+        let container = containers.get(&instance(index));
+        let id = container.map(|container| container.image_id.clone()).unwrap_or_default();
+        let version = container.and_then(|container| container.labels.get(VERSION));
         let inputs = running.get(&index).and_then(|running| running.inputs.as_ref());
         found.push(Instance {
             index,
@@ -222,6 +226,7 @@ async fn instances(
                 .get(&format!("dispatcher-api-{index}"))
                 .cloned()
                 .unwrap_or_else(|| "-".to_owned()),
+            version: version.cloned().unwrap_or_else(|| "-".to_owned()),
             image: images.get(&id).cloned().unwrap_or_else(|| id.chars().take(12).collect()),
             is_current: inputs.is_some()
                 && inputs == desired.asked.instances.get(usize::from(index)),
@@ -267,8 +272,8 @@ fn table(status: &Status) -> String {
     let mut text = format!("{} instances asked for, of {}\n\n", status.scale, status.image);
     let _ = writeln!(
         text,
-        "{:<20} {:<11} {:<9} {:<9} IMAGE",
-        "INSTANCE", "SYSTEMD", "HEALTH", "HAPROXY"
+        "{:<20} {:<11} {:<9} {:<9} {:<9} IMAGE",
+        "INSTANCE", "SYSTEMD", "HEALTH", "HAPROXY", "VERSION"
     );
     for one in &status.instances {
         let is_long = one.health.len() > 9;
@@ -277,8 +282,8 @@ fn table(status: &Status) -> String {
         let name = format!("dispatcher-api@{}", one.index);
         let _ = writeln!(
             text,
-            "{name:<20} {:<11} {health:<9} {:<9} {}{behind}",
-            one.state, one.haproxy, one.image
+            "{name:<20} {:<11} {health:<9} {:<9} {:<9} {}{behind}",
+            one.state, one.haproxy, one.version, one.image
         );
         if is_long {
             let _ = writeln!(text, "    {}", one.health);

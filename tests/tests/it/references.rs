@@ -63,3 +63,11 @@ fn the_check_itself_finds_what_it_should() {
     assert_eq!(found("(contract §1.14): b, contract's §3, §4.4.", "§"), ["1.14", "3", "4.4"]);
     assert_eq!(found("contract, sections 3 and 5.1; x", "contract, section"), ["3", "5.1"]);
 }
+
+#[test]
+fn the_image_says_the_version_of_its_programs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let containerfile = std::fs::read_to_string(root.join("Containerfile")).unwrap();
+    let own = format!("\nARG VERSION={}\n", env!("CARGO_PKG_VERSION"));
+    assert!(containerfile.contains(&own), "the Containerfile does not say {own}");
+}

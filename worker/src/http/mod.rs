@@ -33,7 +33,8 @@ use self::answers::Answer;
 use crate::{
     identity::Identity,
     link::{EventSink, LinkError, RunSource},
-    outbound::{Outbound, is_loopback},
+    outbound::Outbound,
+    plain_http::PlainHttp,
 };
 
 /// Where the service's routes begin, below its address.
@@ -60,7 +61,7 @@ pub enum SetupError {
     /// The key would travel in the clear.
     #[error(
         "{0} is plain http to another host, where everybody on the way can read this worker's key; \
-         use https, or allow it with WORKER_ALLOW_HTTP=true"
+         use https, or allow it with WORKER_ALLOW_HTTP and this host's name"
     )]
     Plain(Url),
     /// The client cannot be made.
@@ -80,8 +81,8 @@ impl Service {
     ///
     /// # Errors
     /// When the address cannot be used.
-    pub fn at(address: &str, allow_http: bool, outbound: &Outbound) -> Result<Self, SetupError> {
-        let base = address_of(address, allow_http)?;
+    pub fn at(address: &str, plain_http: &PlainHttp, outbound: &Outbound) -> Result<Self, SetupError> {
+        let base = address_of(address, plain_http)?;
         let mut headers = HeaderMap::new();
         let version = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
         headers.insert(HeaderName::from_static(VERSION_HEADER), version);
@@ -129,7 +130,7 @@ impl Service {
 }
 
 /// The dispatcher's address, where a key may be sent to it.
-fn address_of(address: &str, allow_http: bool) -> Result<Url, SetupError> {
+fn address_of(address: &str, plain_http: &PlainHttp) -> Result<Url, SetupError> {
     let wrong = |why: String| {
         // What stands before an @ is a password.
         let shown = address.rsplit('@').next().unwrap_or_default();
@@ -144,7 +145,7 @@ fn address_of(address: &str, allow_http: bool) -> Result<Url, SetupError> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if allow_http || is_loopback(&url) => Ok(url),
+        "http" if plain_http.allows(&url) => Ok(url),
         "http" => Err(SetupError::Plain(url)),
         other => Err(wrong(format!("its scheme is {other}"))),
     }
@@ -299,13 +300,13 @@ mod tests {
         for allowed in
             ["https://a.example/x", "http://127.0.0.1:1", "http://[::1]", "http://localhost"]
         {
-            assert!(address_of(allowed, false).is_ok(), "{allowed}");
+            assert!(address_of(allowed, &PlainHttp::Never).is_ok(), "{allowed}");
         }
-        let told = address_of("http://10.0.0.1", false).unwrap_err().to_string();
+        let told = address_of("http://10.0.0.1", &PlainHttp::Never).unwrap_err().to_string();
         assert!(told.contains("WORKER_ALLOW_HTTP"), "{told}");
-        assert!(address_of("http://10.0.0.1", true).is_ok());
+        assert!(address_of("http://10.0.0.1", &PlainHttp::Everywhere).is_ok());
         for wrong in ["ftp://a", "a.example", "https://a/?q", "https://u:hunter2@a.example"] {
-            let told = address_of(wrong, true).unwrap_err().to_string();
+            let told = address_of(wrong, &PlainHttp::Everywhere).unwrap_err().to_string();
             assert!(told.contains("allowed") && !told.contains("hunter2"), "{told}");
         }
     }

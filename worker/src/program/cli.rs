@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dispatcher_wire::execution::MAX_AT_A_TIME;
-use dispatcher_worker::verify::Mode;
+use dispatcher_worker::{plain_http::PlainHttp, verify::Mode};
 use uuid::Uuid;
 
 /// Executes the Ansible playbooks that a dispatcher has for this host.
@@ -111,10 +111,11 @@ pub(crate) struct Settings {
     /// count when absent
     #[arg(long, global = true, env = "WORKER_PROXY", value_name = "URL", hide_env_values = true)]
     pub(crate) proxy: Option<String>,
-    /// Allow plain http to other hosts, for the dispatcher and for playbooks
-    #[arg(long, global = true, env = "WORKER_ALLOW_HTTP", value_name = "BOOL", num_args = 0..=1,
-          default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub(crate) allow_http: bool,
+    /// Allow plain http to other hosts, for the dispatcher and for playbooks: true, or the names of
+    /// hosts with commas between them
+    #[arg(long, global = true, env = "WORKER_ALLOW_HTTP", value_name = "true|false|HOST,…", num_args = 0..=1,
+          default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) allow_http: PlainHttp,
     /// The program ansible-runner, where it is not to be sought
     #[arg(long, global = true, env = "ANSIBLE_RUNNER", value_name = "FILE")]
     pub(crate) ansible_runner: Option<PathBuf>,

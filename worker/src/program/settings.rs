@@ -29,7 +29,7 @@ impl Settings {
 
     /// The service at this address.
     pub(super) fn service(&self, url: &str) -> anyhow::Result<Service> {
-        Ok(Service::at(url, self.allow_http, &self.outbound()?)?)
+        Ok(Service::at(url, &self.allow_http, &self.outbound()?)?)
     }
 
     /// What the agent is told.
@@ -43,7 +43,7 @@ impl Settings {
         let mut config = AgentConfig::new(&self.state_dir);
         name.clone_into(&mut config.name);
         config.ansible_runner.clone_from(&self.ansible_runner);
-        config.fetch.allow_plain_http = self.allow_http;
+        config.fetch.plain_http.clone_from(&self.allow_http);
         config.outbound = self.outbound()?;
         config.at_a_time = self.concurrency;
         config.disk = DiskLimits { free_min: self.disk_free_min, used_max: self.disk_max };
