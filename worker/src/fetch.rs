@@ -291,9 +291,16 @@ mod tests {
                 assert!(refused.unwrap_err().contains("https to plain http"), "{to}");
             }
         }
-        assert!(check_redirect(Some(&secure), &url("https://other.example/b"), &PlainHttp::Never).is_ok());
-        assert!(check_redirect(Some(&plain), &url("http://127.0.0.1/b"), &PlainHttp::Never).is_ok());
-        assert!(check_redirect(Some(&plain), &url("http://example.com/b"), &PlainHttp::Never).is_err());
+        assert!(
+            check_redirect(Some(&secure), &url("https://other.example/b"), &PlainHttp::Never)
+                .is_ok()
+        );
+        assert!(
+            check_redirect(Some(&plain), &url("http://127.0.0.1/b"), &PlainHttp::Never).is_ok()
+        );
+        assert!(
+            check_redirect(Some(&plain), &url("http://example.com/b"), &PlainHttp::Never).is_err()
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 const AT_MOST: Duration = Duration::from_secs(5);
 
 /// The body of a request; what of it nobody has read is read when it is dropped.
-pub struct Unread {
+pub(super) struct Unread {
     body: Option<Incoming>,
     /// The caller sends nothing before it has been asked to.
     waits: bool,
@@ -27,7 +27,7 @@ pub struct Unread {
 
 impl Unread {
     /// The body that came with these headers.
-    pub fn new(headers: &HeaderMap, body: Incoming) -> Self {
+    pub(super) fn new(headers: &HeaderMap, body: Incoming) -> Self {
         Self { body: Some(body), waits: headers.contains_key(header::EXPECT) }
     }
 }
@@ -60,7 +60,9 @@ impl Drop for Unread {
         // Without a runtime there is no connection any more either.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(tokio::time::timeout(AT_MOST, async move {
-            while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut rest).poll_frame(context)).await {}
+            while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut rest).poll_frame(context)).await
+            {
+            }
         }));
     }
 }

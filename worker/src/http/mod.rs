@@ -81,7 +81,11 @@ impl Service {
     ///
     /// # Errors
     /// When the address cannot be used.
-    pub fn at(address: &str, plain_http: &PlainHttp, outbound: &Outbound) -> Result<Self, SetupError> {
+    pub fn at(
+        address: &str,
+        plain_http: &PlainHttp,
+        outbound: &Outbound,
+    ) -> Result<Self, SetupError> {
         let base = address_of(address, plain_http)?;
         let mut headers = HeaderMap::new();
         let version = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));

@@ -87,12 +87,14 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping: what is under way is ended and reported");
+        // Before anything else hears of it: the process may be gone right after.
+        systemd::stopping();
         stop.cancel();
     });
     Ok(told)
 }
 
-/// Keeps the service manager's status line right.
+/// Keeps the service manager's status line right, until the end.
 async fn tell_manager(
     mut watched: watch::Receiver<Activity>,
     at_a_time: u32,
@@ -107,7 +109,6 @@ async fn tell_manager(
             () = shutdown.cancelled() => true,
         };
         if gone {
-            systemd::stopping();
             return std::future::pending().await;
         }
     }
