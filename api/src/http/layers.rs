@@ -85,13 +85,16 @@ pub async fn identify(State(app): State<App>, request: Request, next: Next) -> R
     response
 }
 
-/// Counts requests for a process that is to begin anew after so many; probes do not count.
-pub async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let is_probe = path.starts_with("/health/") || path.trim_end_matches('/') == "/api/v1";
-    let response = next.run(request).await;
+/// Counts requests for a process that is to begin anew after so many, where probes do not count; and
+/// tells clients, while draining, not to use the connection again.
+pub async fn live(State(app): State<App>, request: Request, next: Next) -> Response {
+    let is_probe = is_probe(request.uri().path());
+    let mut response = next.run(request).await;
     if !is_probe {
         app.lifecycle.served_one();
+    }
+    if app.lifecycle.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -122,24 +125,29 @@ pub async fn indent(request: Request, next: Next) -> Response {
     }
 }
 
-/// While draining, tells clients not to use the connection again.
-pub async fn end_connections(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    if app.lifecycle.is_draining() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+/// What is decided before anything else: whether the name it was sent to is answered, whether it may
+/// speak for others, and whether its source has failed too often lately.
+///
+/// One layer for all of it, since each is memory that every waiting request holds.
+pub async fn admit(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let admitted = answered_name(&app, &request).and_then(|()| {
+        distrust(&app, &mut request);
+        limit_attempts(&app, &mut request)
+    });
+    match admitted {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
-    response
 }
 
 /// Standalone answers only to loopback names, so that no web page can reach it by a name that it
 /// has pointed at this machine.
-pub async fn only_loopback_hosts(State(app): State<App>, request: Request, next: Next) -> Response {
-    if app.settings.http.loopback_hosts_only && !names_loopback(&request) {
-        let message = "this service answers only to loopback names: localhost, 127.0.0.1, [::1]";
-        let status = StatusCode::MISDIRECTED_REQUEST;
-        return Problem::ours(status, "host_not_loopback", message).into_response();
+fn answered_name(app: &App, request: &Request) -> Result<(), Problem> {
+    if !app.settings.http.loopback_hosts_only || names_loopback(request) {
+        return Ok(());
     }
-    next.run(request).await
+    let message = "this service answers only to loopback names: localhost, 127.0.0.1, [::1]";
+    Err(Problem::ours(StatusCode::MISDIRECTED_REQUEST, "host_not_loopback", message))
 }
 
 fn names_loopback(request: &Request) -> bool {
@@ -156,26 +164,25 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Drops the identity header of everybody who may not speak for others, before anyone reads it.
-pub async fn distrust(State(app): State<App>, mut request: Request, next: Next) -> Response {
+fn distrust(app: &App, request: &mut Request) {
     let peer = request.extensions().get::<Peer>();
     let trusted = peer.is_some_and(|peer| peer.is_trusted(&app.settings.http.identity_from));
     if !trusted {
         request.headers_mut().remove(IDENTITY_HEADER);
     }
-    next.run(request).await
 }
 
 /// Notes where a request comes from, and refuses it where too many attempts to be let in have
 /// failed lately, before anything is looked at. Probes carry no keys and are always answered.
-pub async fn limit_attempts(State(app): State<App>, mut request: Request, next: Next) -> Response {
+fn limit_attempts(app: &App, request: &mut Request) -> Result<(), Problem> {
     let peer = request.extensions().get::<Peer>().copied();
     let source = Source::of(peer, request.headers(), &app.settings.http.forwarded_from);
     let wait = source.0.and_then(|address| app.attempts.wait(address, Instant::now()));
     if let Some(wait) = wait.filter(|_| !is_probe(request.uri().path())) {
-        return Problem::Attempts(wait).into_response();
+        return Err(Problem::Attempts(wait));
     }
     request.extensions_mut().insert(source);
-    next.run(request).await
+    Ok(())
 }
 
 fn is_probe(path: &str) -> bool {

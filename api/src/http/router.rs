@@ -133,12 +133,9 @@ fn surround(router: Router<App>, app: &App) -> Router<App> {
         router
     };
     router
-        .layer(from_fn_with_state(app.clone(), layers::limit_attempts))
-        .layer(from_fn_with_state(app.clone(), layers::distrust))
-        .layer(from_fn_with_state(app.clone(), layers::only_loopback_hosts))
+        .layer(from_fn_with_state(app.clone(), layers::admit))
         .layer(from_fn(layers::catch_panic))
-        .layer(from_fn_with_state(app.clone(), layers::end_connections))
-        .layer(from_fn_with_state(app.clone(), layers::count))
+        .layer(from_fn_with_state(app.clone(), layers::live))
         .layer(from_fn_with_state(app.clone(), layers::identify))
         .layer(from_fn(layers::measure))
 }
