@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use dispatcher_haproxy::reload::{Reload, ReloadError, Way};
+use dispatcher_haproxy::{
+    leaving::Serving,
+    reload::{Reload, ReloadError, Way},
+    stats::Status,
+};
 
 use crate::{
     balancer::{Balancer, program, until},
@@ -95,4 +99,40 @@ async fn a_follower_survives_a_reload_until_the_hard_stop() {
     assert!(long.answer().await.is_none());
     until("ended the old process", async || balancer.processes().await.old_workers.is_empty())
         .await;
+}
+
+#[tokio::test]
+async fn what_was_replaced_lets_go_of_instances_that_end() {
+    const MANY: usize = 8;
+    let mut balancer = Balancer::prepared(&format!("dispatcher_api_container_scale: {MANY}\n"));
+    let instances: Vec<_> =
+        (0..MANY).map(|one| Instance::on_socket(balancer.socket(one))).collect();
+    balancer.run().await;
+    balancer.until_up(MANY).await;
+    let mut kept = Vec::new();
+    for _ in 0..MANY {
+        let mut connection = Connection::to(balancer.port).await.unwrap();
+        assert_eq!(connection.request(&request("GET", "/x", "")).await.unwrap().status, 200);
+        kept.push(connection);
+    }
+    balancer.render("dispatcher_api_container_scale: 1\n");
+    let gone: Vec<String> = (1..=MANY).map(|one| format!("dispatcher-api-{one}")).collect();
+    let serving = Serving::new(balancer.path("master.sock"));
+    serving.let_go("dispatcher_api", &gone).await.unwrap();
+    serving.take_back("dispatcher_api", &gone[..1]).await.unwrap();
+    let states = balancer.servers().await.into_iter().map(|one| one.status);
+    let resting = states.filter(|status| *status == Status::Maintenance).count();
+    assert_eq!(resting, MANY - 2);
+    serving.let_go("dispatcher_api", &gone[..1]).await.unwrap();
+    balancer.reload().await.unwrap();
+    for instance in &instances[1..] {
+        instance.end().await;
+    }
+    // The process of before answers each of them once more.
+    assert_eq!(balancer.processes().await.old_workers.len(), 1);
+    for connection in &mut kept {
+        let answer = connection.request(&request("POST", "/x", "")).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    assert_eq!(balancer.servers().await.len(), 1);
 }

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use dispatcher_haproxy::{
     check::{CheckError, Files},
+    leaving::Serving,
     reload::{Reload, Way},
     stats::{Server, Stats, Status},
 };
@@ -98,12 +99,12 @@ impl Balancer {
         Err(Failure::new(Exit::Refused, text))
     }
 
-    /// Has HAProxy read its files: by a start where it does not run with our unit yet, by a reload
-    /// otherwise.
+    /// Has HAProxy read its files, with so many instances: by a start where it does not run with our
+    /// unit yet, by a reload otherwise.
     ///
     /// # Errors
     /// When it refuses; it then serves on as before.
-    pub async fn take_up(&self, host: &Host, is_new_unit: bool) -> Result<(), Failure> {
+    pub async fn take_up(&self, host: &Host, is_new_unit: bool, asked: u16) -> Result<(), Failure> {
         self.files.check().await.map_err(refused)?;
         let activity = host.systemd.activity(UNIT).await?;
         if (is_new_unit && self.is_ours) || activity != Some(Activity::Active) {
@@ -113,7 +114,37 @@ impl Balancer {
             || Way::Command("systemctl".into(), vec!["reload".to_owned(), "haproxy".to_owned()]);
         let way = if self.master.exists() { Way::Master(self.master.clone()) } else { command() };
         let reload = Reload { way, stats: self.stats.clone(), within: WITHIN };
-        reload.run().await.map(drop).map_err(|error| Failure::new(Exit::Refused, error.to_string()))
+        let leaving = self.let_go(asked).await?;
+        let Err(error) = reload.run().await else { return Ok(()) };
+        let mut text = error.to_string();
+        if let Err(error) = self.serving().take_back(BACKEND, &leaving).await {
+            let names = leaving.join(", ");
+            text.push_str(&format!("; it sends nothing to {names} until it is reloaded: {error}"));
+        }
+        Err(Failure::new(Exit::Refused, text))
+    }
+
+    /// Has the process that serves let go of the instances that are asked for no more, where it has
+    /// a master that can be asked: their names.
+    async fn let_go(&self, asked: u16) -> Result<Vec<String>, Failure> {
+        if !self.master.exists() || !self.stats.exists() {
+            return Ok(Vec::new());
+        }
+        let failed = |error: String| Failure::new(Exit::Failed, error);
+        let stays = |server: &Server| {
+            let number = server.name.strip_prefix("dispatcher-api-");
+            number.and_then(|it| it.parse::<u16>().ok()).is_some_and(|number| number < asked)
+        };
+        let servers = self.servers().await.map_err(failed)?;
+        let leaving = servers.into_iter().filter(|server| !stays(server));
+        let leaving: Vec<String> = leaving.map(|server| server.name).collect();
+        let let_go = self.serving().let_go(BACKEND, &leaving).await;
+        let_go.map_err(|error| failed(error.to_string()))?;
+        Ok(leaving)
+    }
+
+    fn serving(&self) -> Serving {
+        Serving::new(&self.master)
     }
 
     /// Of these instances those that it does not send to, each with what it says of it.

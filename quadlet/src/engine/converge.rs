@@ -160,12 +160,12 @@ impl Converge<'_> {
         let is_new_unit = self.record.haproxy_unit() != unit;
         self.record.forget_haproxy()?;
         self.record.carry_out(observed.to_write(true))?;
-        balancer.take_up(self.host, is_new_unit).await?;
+        let count = u16::try_from(self.desired.asked.instances.len()).unwrap_or(u16::MAX);
+        balancer.take_up(self.host, is_new_unit, count).await?;
         self.record.note_haproxy_unit(unit.as_ref())?;
         if let Some(digest) = &self.desired.asked.balancer {
             self.record.note_haproxy(digest)?;
         }
-        let count = u16::try_from(self.desired.asked.instances.len()).unwrap_or(u16::MAX);
         for index in 0..count {
             self.instances(Some(&balancer)).until_up(index).await?;
         }

@@ -136,6 +136,8 @@ struct Shared {
     /// Executes the run that is followed.
     talker: ScriptedWorker,
     begun: Instant,
+    /// What the names of its dispatches begin with: no other load's do.
+    prefix: String,
     report: Mutex<Report>,
     known: Mutex<Vec<Uuid>>,
     numbers: AtomicU64,
@@ -154,6 +156,7 @@ impl Load {
             idle,
             talker,
             begun: Instant::now(),
+            prefix: Uuid::new_v4().simple().to_string(),
             report: Mutex::default(),
             known: Mutex::default(),
             numbers: AtomicU64::new(1),
@@ -228,7 +231,7 @@ impl Shared {
         let from = self.begun.elapsed();
         let outcome = tokio::time::timeout(DEADLINE, async {
             match number % 5 {
-                0 | 1 => self.dispatch(&self.idle, &format!("load-{number}")).await.map(drop),
+                0 | 1 => self.dispatch(&self.idle, &number.to_string()).await.map(drop),
                 2 | 3 => self.read_one(number).await,
                 _ => self.read("/runs?limit=5").await,
             }
@@ -261,6 +264,7 @@ impl Shared {
 
     /// A dispatch that is sent once, whatever becomes of it.
     async fn dispatch(&self, to: &ScriptedWorker, name: &str) -> Result<Uuid> {
+        let name = &format!("{}-{name}", self.prefix);
         self.report().posts.insert(name.to_owned(), None);
         let item = json!([{
             "recipient": to.recipient, "org_id": ORG, "principal": "load", "name": name,
