@@ -200,7 +200,10 @@ async fn before_anything(session: &mut Session, desired: &Desired) -> Result<(),
         session.progress.say(&format!("note: {notice}"));
     }
     let observed = observe(&session.host, desired, &session.record).await?;
-    converging(session, desired).check(&observed).await
+    converging(session, desired).check(&observed).await?;
+    let to_write = observed.to_write(false).chain(observed.to_write(true));
+    files::rehearse(to_write)
+        .map_err(|error| Failure::new(Exit::Failed, format!("{error}; nothing was changed")))
 }
 
 fn store(text: &Text) -> Result<(), Failure> {

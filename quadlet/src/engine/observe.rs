@@ -79,12 +79,15 @@ pub async fn observe(host: &Host, desired: &Desired, record: &Record) -> Result<
     let has_files_to_write = observed.to_write(false).next().is_some();
     let is_balancer_written = observed.to_write(true).next().is_none();
     let has_files_to_remove = observed.to_remove().next().is_some();
+    let activity = host.systemd.activity(super::balancer::UNIT).await?;
+    // One that does not run has read nothing.
+    let balancer = record.haproxy_has_read().filter(|_| activity == Some(Activity::Active));
     observed.found = Found {
         has_files_to_write,
         has_files_to_remove,
         is_balancer_written,
         units: record.systemd_has_read(),
-        balancer: record.haproxy_has_read(),
+        balancer,
         ..observed.found
     };
     Ok(observed)

@@ -113,6 +113,15 @@ pub fn changes(entries: &[Entry], manifest: &Manifest) -> Result<Vec<Change>, Fi
     Ok(found)
 }
 
+/// Whether there is room and leave for what changes bring. Nothing is replaced, and nothing stays but
+/// empty directories.
+///
+/// # Errors
+/// When there is not.
+pub fn rehearse<'a>(changes: impl Iterator<Item = &'a Change>) -> Result<(), FilesError> {
+    write::rehearse(changes)
+}
+
 /// Carries changes out: all new content is on the disk before the first file is replaced, so that a
 /// full disk changes nothing. The manifest names each path before anything is at it.
 ///

@@ -15,8 +15,31 @@ pub(super) fn one(path: &Path, what: &What) -> Result<(), FilesError> {
     stage(path, what).and_then(|staged| put(&staged, path)).map_err(FilesError::io(path))
 }
 
+/// Whether there is room and leave for all that is new: it is laid beside its place and taken away.
+pub(super) fn rehearse<'a>(changes: impl Iterator<Item = &'a Change>) -> Result<(), FilesError> {
+    let staged = stage_all(changes)?;
+    for (path, place) in &staged {
+        forget(path).map_err(FilesError::io(place))?;
+    }
+    Ok(())
+}
+
 /// Carries all changes out. What is new lies beside its place before anything is replaced.
 pub(super) fn all(changes: &[Change]) -> Result<(), FilesError> {
+    let staged = stage_all(changes.iter())?;
+    for (from, to) in &staged {
+        put(from, to).map_err(FilesError::io(to))?;
+    }
+    for change in changes.iter().filter(|change| change.after.is_none()) {
+        remove(&change.path).map_err(FilesError::io(&change.path))?;
+    }
+    Ok(())
+}
+
+/// Where all that is new waits, and its places; all of it or nothing.
+fn stage_all<'a>(
+    changes: impl Iterator<Item = &'a Change>,
+) -> Result<Vec<(PathBuf, &'a Path)>, FilesError> {
     let mut staged = Vec::new();
     for change in changes {
         let Some(what) = &change.after else { continue };
@@ -28,13 +51,7 @@ pub(super) fn all(changes: &[Change]) -> Result<(), FilesError> {
             }
         }
     }
-    for (from, to) in &staged {
-        put(from, to).map_err(FilesError::io(to))?;
-    }
-    for change in changes.iter().filter(|change| change.after.is_none()) {
-        remove(&change.path).map_err(FilesError::io(&change.path))?;
-    }
-    Ok(())
+    Ok(staged)
 }
 
 /// Where something waits for its place. Neither systemd, Quadlet nor HAProxy reads such names, and

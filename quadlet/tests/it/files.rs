@@ -166,6 +166,19 @@ fn a_full_disk_changes_nothing() {
 }
 
 #[test]
+fn a_rehearsal_finds_what_would_not_fit_and_leaves_nothing() {
+    let disk = Disk::new();
+    let wanted = [disk.file("a", "2"), disk.file("x/b", "2")];
+    let changes = files::changes(&wanted, &Manifest::default()).unwrap();
+    files::rehearse(changes.iter()).unwrap();
+    assert!(disk.names().is_empty(), "{:?}", disk.names());
+    fs::create_dir_all(disk.path("x/.b.new/y")).unwrap();
+    let error = files::rehearse(changes.iter()).unwrap_err();
+    assert!(error.to_string().contains("x/b"), "{error}");
+    assert!(!disk.path("a").exists() && !disk.path(".a.new").exists());
+}
+
+#[test]
 fn a_difference_shows_lines_and_hides_what_may_be_secret() {
     let disk = Disk::new();
     let path = disk.path("d.env");

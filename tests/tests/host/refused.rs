@@ -42,10 +42,12 @@ const WRONG: &[Wrong] = &[
         undo: "rm /etc/haproxy/conf.d/90_other.cfg",
     },
     Wrong {
-        // As full as a disk can be: a file system of one block in place of the units' directory.
+        // As full as a disk can be: a file system of its own in place of the units' directory, with
+        // no room for one more link.
         make: "mkdir /tmp/units && cp -a /etc/containers/systemd/. /tmp/units/ && \
-               mount -t tmpfs -o size=200k tmpfs /etc/containers/systemd && cp -a /tmp/units/. /etc/containers/systemd/ && \
-               { dd if=/dev/zero of=/etc/containers/systemd/full bs=1k count=1000 2>/dev/null || :; }",
+               mount -t tmpfs -o size=400k,nr_inodes=64 tmpfs /etc/containers/systemd && \
+               cp -a /tmp/units/. /etc/containers/systemd/ && \
+               number=0 && while touch /etc/containers/systemd/full$number 2>/dev/null; do number=$((number + 1)); done",
         command: "scale 3",
         said: &["o space left"],
         undo: "umount /etc/containers/systemd; rm -r /tmp/units",
@@ -100,7 +102,9 @@ fn a_port_in_use(deployed: &Deployed) -> Pin<Box<dyn Future<Output = Result<()>>
         host.until("ss -tln | grep -q ':80 '").await?;
         let output = deployed.quadletgen("apply").await?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(!output.status.success() && text.contains("80"), "{text}");
+        let listening = host.run("ss -tlnp").await?;
+        ensure!(!output.status.success(), "HAProxy has its port back: {listening}");
+        ensure!(text.contains("80"), "{text}");
         host.run("systemctl stop squatter; quadletgen apply").await?;
         deployed.ensure_scale(5).await
     })
