@@ -20,7 +20,7 @@ run: ## Start the service, run the example playbook through it, serve until Ctrl
 test: ## Every test, with its own private services.
 	@scripts/deps.sh test
 	cargo build --locked --workspace --all-targets
-	cargo test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked --workspace
 
 test-host: ## The deployment on real hosts (root; systemd, Podman, HAProxy in namespaces). LONG=1 for all of it.
 	@scripts/deps.sh host

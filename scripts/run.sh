@@ -4,12 +4,14 @@
 #   PORT      port on 127.0.0.1 (8000)
 #   DATA_DIR  where the service keeps its state (./data)
 #   ONCE=1    end after the example, with its exit status
+#   PROFILE   of which build the programs are (release; dev is what tests are built as)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PORT=${PORT:-8000}
 DATA_DIR=${DATA_DIR:-./data}
-BIN=${CARGO_TARGET_DIR:-target}/release
+PROFILE=${PROFILE:-release}
+BIN=${CARGO_TARGET_DIR:-target}/${PROFILE/#dev/debug}
 URL=http://127.0.0.1:$PORT
 service=
 
