@@ -62,16 +62,29 @@ impl Drain {
     }
 
     async fn everything(&self) -> Result<u64, PortError> {
-        let mut written = 0;
+        let (mut written, mut failed) = (0, None);
         if self.left.load(Ordering::Relaxed) {
-            for set in self.redis.left().await? {
-                written += self.write(&set).await?;
-            }
+            let sets = self.redis.left().await?;
             self.left.store(false, Ordering::Relaxed);
+            for set in sets {
+                match self.write(&set).await {
+                    Ok(times) => written += times,
+                    // What is wrong with one of them must not hold up the others.
+                    Err(error) => failed = Some(error),
+                }
+            }
         }
+        let taken = self.taken().await;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(written + taken?),
+        }
+    }
+
+    async fn taken(&self) -> Result<u64, PortError> {
         match self.redis.take(self.clock.now()).await {
-            Ok(Taken::As(set)) => Ok(written + self.write(&set).await?),
-            Ok(Taken::Nothing | Taken::Later) => Ok(written),
+            Ok(Taken::As(set)) => self.write(&set).await,
+            Ok(Taken::Nothing | Taken::Later) => Ok(0),
             Err(error) => {
                 // It may have been taken, only the answer was lost.
                 self.look_for_left();

@@ -44,6 +44,7 @@ enum Kind {
     Usage,
     Failed,
     Missing,
+    Refused,
     Connection,
     Pipe,
 }
@@ -62,6 +63,11 @@ impl Trouble {
     /// The dispatcher has no such thing.
     pub(crate) fn missing(message: impl Into<String>) -> Self {
         Self { kind: Kind::Missing, message: message.into(), hint: None }
+    }
+
+    /// The dispatcher does not let this caller in, or not there.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Refused, message: message.into(), hint: None }
     }
 
     /// The dispatcher cannot be reached or cannot answer now: trying again may help.
@@ -88,6 +94,11 @@ impl Trouble {
         self.kind == Kind::Connection
     }
 
+    /// Whether the caller was not let in.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
     /// Whether what was asked for is not there.
     pub(crate) fn is_missing(&self) -> bool {
         self.kind == Kind::Missing
@@ -102,7 +113,7 @@ impl Trouble {
     pub(crate) fn status(&self) -> u8 {
         match self.kind {
             Kind::Usage => status::USAGE,
-            Kind::Failed | Kind::Missing => status::FAILURE,
+            Kind::Failed | Kind::Missing | Kind::Refused => status::FAILURE,
             Kind::Connection => status::CONNECTION,
             Kind::Pipe => status::PIPE,
         }

@@ -105,6 +105,14 @@ impl RunnerEvent {
         self.event_data.as_ref()?.host.as_deref()
     }
 
+    /// Every host it names: the one it is about, and those of its counts; some more than once.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let data = self.event_data.as_ref();
+        let counts = data.map(|data| [&data.processed, &data.failures, &data.dark]);
+        let counted = counts.into_iter().flatten().flatten().flat_map(BTreeMap::keys);
+        self.host().into_iter().chain(counted.map(String::as_str))
+    }
+
     /// Appends what this event prints to a log: its output, and a line end where it covers lines.
     pub fn append_output(&self, log: &mut String) {
         log.push_str(self.stdout.as_deref().unwrap_or_default());

@@ -12,6 +12,12 @@ use crate::RunStatus;
 
 /// The most that one request with events may carry, in bytes.
 pub const MAX_EVENTS_BYTES: usize = 1024 * 1024;
+/// The most events in one request with events.
+pub const MAX_BATCH_EVENTS: usize = 10_000;
+/// The most distinct hosts that the events of one request may name.
+pub const MAX_BATCH_HOSTS: usize = 5_000;
+/// The most bytes in a host's name.
+pub const MAX_HOST_BYTES: usize = 255;
 /// The most that one event may take as JSON, in bytes; workers split longer output.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 /// Header with the number of the first record in the body.

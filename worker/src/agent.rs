@@ -3,14 +3,15 @@
 //! A stop ends the running playbooks (SIGTERM, then SIGKILL) and reports them as interrupted: a
 //! playbook cannot be handed over, and a service manager would kill it anyway.
 
-use std::{fs::OpenOptions, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs::OpenOptions, io, path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::{
-    sync::watch,
+    sync::{Mutex, OwnedMutexGuard, watch},
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     backoff::Backoff,
@@ -118,12 +119,12 @@ async fn work(context: &Context) {
 /// Recovers, then takes runs until the end or until the disk fails. Returns when nothing is under
 /// way any more.
 async fn serve(context: &Context) -> io::Result<()> {
-    let mut runs = Runs { context: context.clone(), tasks: JoinSet::new() };
+    let mut runs = Runs::of(context);
     let mut outcome = match recover::leftovers(context).await {
         Ok(left) => {
             left.into_iter().for_each(|(dir, journal)| {
-                let context = context.clone();
-                runs.start(async move { recover::settle(&context, dir, journal).await });
+                let (context, run_id) = (context.clone(), journal.run.run_id);
+                runs.start(run_id, async move { recover::settle(&context, dir, journal).await });
             });
             take(context, &mut runs).await
         }
@@ -139,11 +140,42 @@ async fn serve(context: &Context) -> io::Result<()> {
 struct Runs {
     context: Context,
     tasks: JoinSet<io::Result<()>>,
+    owners: Owners,
+}
+
+/// Who works on a run owns its directory.
+#[derive(Default)]
+struct Owners(HashMap<Uuid, Arc<Mutex<()>>>);
+
+impl Owners {
+    /// Ends when everybody who came for this run before has left it.
+    fn turn(&mut self, run_id: Uuid) -> impl Future<Output = OwnedMutexGuard<()>> + Send + use<> {
+        self.0.retain(|_, owner| Arc::strong_count(owner) > 1);
+        let owner = Arc::clone(self.0.entry(run_id).or_default());
+        // Now, where it is free, and not when somebody comes to wait: another may be faster.
+        let own = Arc::clone(&owner).try_lock_owned();
+        async move {
+            match own {
+                Ok(own) => own,
+                Err(_) => owner.lock_owned().await,
+            }
+        }
+    }
 }
 
 impl Runs {
-    fn start(&mut self, run: impl Future<Output = io::Result<()>> + Send + 'static) {
-        self.tasks.spawn(run);
+    fn of(context: &Context) -> Self {
+        Self { context: context.clone(), tasks: JoinSet::new(), owners: Owners::default() }
+    }
+
+    /// Begins a run. One whose claim was lost may come back under another while the loss is not
+    /// noticed yet: it begins when the earlier one has left the directory.
+    fn start(&mut self, run_id: Uuid, run: impl Future<Output = io::Result<()>> + Send + 'static) {
+        let turn = self.owners.turn(run_id);
+        self.tasks.spawn(async move {
+            let _own = turn.await;
+            run.await
+        });
         self.note();
     }
 
@@ -219,8 +251,8 @@ async fn take(context: &Context, runs: &mut Runs) -> io::Result<()> {
             crash::point("worker.claimed");
             tracing::info!(run.id = %run.run_id, attempt = run.attempt, "run claimed");
             backoff.reset();
-            let context = context.clone();
-            runs.start(async move { execute(&context, Journal::claimed(run)).await });
+            let (context, run_id) = (context.clone(), run.run_id);
+            runs.start(run_id, async move { execute(&context, Journal::claimed(run)).await });
         }
     }
 }
@@ -258,5 +290,28 @@ async fn pause(context: &Context, wait: impl Future<Output = ()>) {
     tokio::select! {
         () = wait => {}
         () = context.shutdown.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_that_comes_back_begins_when_the_earlier_one_has_left() {
+        let (mut owners, run, other) = (Owners::default(), Uuid::new_v4(), Uuid::new_v4());
+        let first = owners.turn(run);
+        let mut second = Box::pin(owners.turn(run));
+        // Whoever looks first: it is not its turn.
+        assert!(second.as_mut().now_or_never().is_none());
+        let first = first.await;
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(owners.turn(other).now_or_never().is_some());
+        drop(first);
+        drop(second.await);
+        assert!(owners.turn(run).now_or_never().is_some());
+        assert!(owners.0.len() <= 2, "{}", owners.0.len());
     }
 }

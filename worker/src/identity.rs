@@ -113,8 +113,11 @@ impl IdentityFiles {
         let unusable = |source| IdentityError::Unusable { path: self.directory.clone(), source };
         create_dir(&self.directory).map_err(unusable)?;
         let (path, in_force) = (self.directory.join(PENDING), read(&self.directory.join(FILE))?);
-        let fits =
-            |known: &Identity| known.url == url && asked.is_none_or(|id| id == known.recipient);
+        // A crash may leave the one in force as the pending one, too: its key is not a new one.
+        let is_new = |known: &Identity| in_force.as_ref().is_none_or(|own| own.key != known.key);
+        let fits = |known: &Identity| {
+            known.url == url && asked.is_none_or(|id| id == known.recipient) && is_new(known)
+        };
         if let Some(pending) = read(&path)?.filter(fits) {
             return Ok(pending);
         }

@@ -2,6 +2,7 @@
 //! sign of life while there is nothing to bring.
 
 use std::{
+    collections::HashSet,
     io::{self, SeekFrom},
     path::PathBuf,
     sync::Arc,
@@ -11,7 +12,7 @@ use std::{
 use dispatcher_wire::{
     RunStatus,
     event::RunnerEvent,
-    execution::{AppendReply, ClaimedRun, MAX_EVENTS_BYTES},
+    execution::{AppendReply, ClaimedRun, MAX_BATCH_EVENTS, MAX_BATCH_HOSTS, MAX_EVENTS_BYTES},
 };
 use time::OffsetDateTime;
 use tokio::{
@@ -207,10 +208,7 @@ impl Uploader {
         let most = end.saturating_sub(self.offset).min(MAX_EVENTS_BYTES as u64);
         let mut bytes = Vec::with_capacity(usize::try_from(most).unwrap_or_default());
         file.take(most).read_to_end(&mut bytes).await?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        bytes.truncate(whole);
-        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let events = lines.map(serde_json::from_slice).collect::<Result<Vec<_>, _>>()?;
+        let (events, whole) = batch_of(&bytes)?;
         if events.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -264,5 +262,59 @@ impl Uploader {
         }
         backoff.pause().await;
         None
+    }
+}
+
+/// The records at the beginning that one request may carry, and how many bytes they take. What comes
+/// after the last line end is half a record.
+fn batch_of(bytes: &[u8]) -> serde_json::Result<(Vec<RunnerEvent>, usize)> {
+    let (mut events, mut length, mut hosts) = (Vec::new(), 0, HashSet::new());
+    for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+        if line.len() > 1 {
+            let event: RunnerEvent = serde_json::from_slice(line)?;
+            hosts.extend(event.hosts().map(str::to_owned));
+            let is_full = events.len() == MAX_BATCH_EVENTS || hosts.len() > MAX_BATCH_HOSTS;
+            if is_full && !events.is_empty() {
+                break;
+            }
+            events.push(event);
+        }
+        length += line.len();
+    }
+    Ok((events, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line with counts of so many hosts, from this one on.
+    fn stats(first: usize, count: usize) -> String {
+        let hosts: serde_json::Map<_, _> =
+            (first..first + count).map(|n| (format!("h{n}"), 1.into())).collect();
+        let event = serde_json::json!({
+            "event": "playbook_on_stats", "uuid": "u", "counter": 3, "start_line": 0,
+            "end_line": 0, "event_data": {"processed": hosts},
+        });
+        format!("{event}\n")
+    }
+
+    #[test]
+    fn requests_name_no_more_hosts_than_are_taken() {
+        let lines = [stats(0, 3_000), stats(1_500, 3_000), stats(4_500, 501), stats(0, 1)];
+        let whole = lines.concat();
+        let (events, length) = batch_of(whole.as_bytes()).unwrap();
+        assert_eq!((events.len(), length), (2, lines[0].len() + lines[1].len()));
+        let (events, length) = batch_of(&whole.as_bytes()[length..]).unwrap();
+        assert_eq!((events.len(), length), (2, lines[2].len() + lines[3].len()));
+    }
+
+    #[test]
+    fn what_is_half_written_waits() {
+        let (whole, half) = (stats(0, 1), stats(1, 1));
+        let bytes = format!("\n{whole}{}", &half[..half.len() - 1]);
+        let (events, length) = batch_of(bytes.as_bytes()).unwrap();
+        assert_eq!((events.len(), length), (1, 1 + whole.len()));
+        assert!(batch_of(b"").unwrap().0.is_empty());
     }
 }

@@ -4,24 +4,20 @@
 //! can take. Texts lose their NUL characters, which PostgreSQL cannot hold; hosts with one are
 //! refused, since a name must not change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use dispatcher_wire::{
     event::{EXECUTOR_ON_FAILED, RunnerEvent},
-    execution::{MAX_EVENT_BYTES, MAX_EVENTS_BYTES},
+    execution::{
+        MAX_BATCH_EVENTS, MAX_BATCH_HOSTS, MAX_EVENT_BYTES, MAX_EVENTS_BYTES, MAX_HOST_BYTES,
+    },
 };
 use time::OffsetDateTime;
 
 use super::model::{AppendBatch, OutcomeSoFar};
 
-/// The most events in one batch.
-pub const MAX_BATCH_EVENTS: usize = 10_000;
 /// The most that one line may take: an event and what its encoder may add.
 pub const MAX_LINE_BYTES: usize = MAX_EVENT_BYTES + 4096;
-/// The most distinct hosts in one batch.
-pub const MAX_BATCH_HOSTS: usize = 5_000;
-/// The most bytes in a host's name.
-pub const MAX_HOST_BYTES: usize = 255;
 /// The fewest characters in an event's name.
 pub const MIN_EVENT_NAME: usize = 3;
 /// The most characters in an event's name.
@@ -138,7 +134,7 @@ impl Builder {
     }
 
     fn add_hosts(&mut self, event: &RunnerEvent) -> Result<(), String> {
-        for host in hosts_of(event) {
+        for host in event.hosts() {
             if self.hosts.contains(host) {
                 continue;
             }
@@ -206,13 +202,6 @@ impl Builder {
             now: terms.now,
         })
     }
-}
-
-fn hosts_of(event: &RunnerEvent) -> impl Iterator<Item = &str> {
-    let data = event.event_data.as_ref();
-    let counts = data.map(|data| [&data.processed, &data.failures, &data.dark]);
-    let counted = counts.into_iter().flatten().flatten().flat_map(BTreeMap::keys);
-    event.host().into_iter().chain(counted.map(String::as_str))
 }
 
 fn check_frame(event: &RunnerEvent) -> Result<(), String> {

@@ -19,6 +19,8 @@ impl Client {
         what = format!("{what} ({})", details.join(", "));
         let trouble = if status == StatusCode::NOT_FOUND {
             Trouble::missing(what)
+        } else if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            Trouble::refused(what)
         } else if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             Trouble::connection(format!("{}: {what}", self.connection.url.value))
         } else {

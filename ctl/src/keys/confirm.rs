@@ -25,7 +25,7 @@ pub(super) async fn wait(client: &Client, version: u64) -> Result<u8> {
         found = ask(client, version).await;
     }
     if let Err(trouble) = &found
-        && !trouble.is_connection()
+        && trouble.is_refused()
     {
         note(&format!(
             "the dispatcher answers this key with: {}; was it the one that changed? Then that is \

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use super::{in_colour, print};
 use crate::{
-    files::{self, Manifest, diff},
+    engine::{inputs::LABEL, record::Record},
+    files::{self, diff},
     layout::Layout,
     render,
     variables::Variables,
@@ -15,12 +16,15 @@ use crate::{
 /// # Errors
 /// When foreign files are in the way, or something cannot be read.
 pub(super) fn run(layout: &Layout, variables: &Variables) -> anyhow::Result<ExitCode> {
-    let manifest = Manifest::load(&layout.manifest_file())?;
+    let record = Record::load(layout).map_err(|failure| anyhow::anyhow!(failure.text))?;
+    let manifest = &record.manifest;
     let mut entries = render::render(variables, layout)?;
-    if let Some(image) = manifest.image() {
+    if let Some(image) = record.asked_image().or_else(|| record.good_image()) {
         entries.extend(render::image_pin(variables, layout, &image.reference));
     }
-    let changes = files::changes(&entries, &manifest)?;
+    let mut changes = files::changes(&entries, manifest)?;
+    // These follow from the others, and from secrets, which only Podman knows.
+    changes.retain(|change| !change.path.ends_with(LABEL));
     let text: String = changes.iter().map(|change| diff::unified(change, in_colour())).collect();
     print(&text)?;
     Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })

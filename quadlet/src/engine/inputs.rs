@@ -69,10 +69,13 @@ pub fn own(entries: &[Entry], link: &Path) -> Option<String> {
     Some(hex(digest))
 }
 
+/// The name of that drop-in.
+pub const LABEL: &str = "90-inputs.conf";
+
 /// The drop-in that puts a digest onto a container.
 #[must_use]
 pub fn label(unit: &Path, name: &str, digest: &str, concerns: Concerns) -> Entry {
-    let path = unit.with_file_name(format!("{}.d", file_name(unit))).join("90-inputs.conf");
+    let path = unit.with_file_name(format!("{}.d", file_name(unit))).join(LABEL);
     let content = format!(
         "# Made by Dispatcher's toolkit: changes here are lost. What the container was made from.\n\
          [Container]\nLabel={name}={digest}\n"

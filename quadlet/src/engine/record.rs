@@ -2,9 +2,12 @@
 //! which image is asked for, which was the last that worked. Each note is written right after what
 //! it tells of, so what a kill loses is done once more, never left out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{failure::Failure, image::Pin};
@@ -19,6 +22,18 @@ const HAPROXY_UNIT: &str = "haproxy_started_with";
 const ASKED_IMAGE: &str = "asked_image";
 const PROGRAMS: &str = "programs_of";
 const WORKER: &str = "worker";
+const MADE: &str = "made";
+
+/// What units made, and only `uninstall --data` removes.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Made {
+    /// Volumes, by Podman's names.
+    pub volumes: BTreeSet<String>,
+    /// Networks.
+    pub networks: BTreeSet<String>,
+    /// Whether a worker was installed.
+    pub has_worker: bool,
+}
 
 /// The manifest and where it lies.
 #[derive(Clone, Debug)]
@@ -140,6 +155,37 @@ impl Record {
     /// When the manifest cannot be written.
     pub fn note_programs_of(&mut self, reference: &str) -> Result<(), Failure> {
         self.set(PROGRAMS, &reference)
+    }
+
+    /// Takes that back, before others are put into their places.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn forget_programs(&mut self) -> Result<(), Failure> {
+        self.set(PROGRAMS, &"")
+    }
+
+    /// What an uninstallation has found and not removed.
+    #[must_use]
+    pub fn made(&self) -> Made {
+        self.note(MADE).unwrap_or_default()
+    }
+
+    /// Notes that.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_made(&mut self, made: &Made) -> Result<(), Failure> {
+        self.set(MADE, made)
+    }
+
+    /// Forgets everything but that.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn keep_only_made(&mut self, made: &Made) -> Result<(), Failure> {
+        self.manifest = Manifest::default();
+        self.note_made(made)
     }
 
     /// What the worker was started from.

@@ -11,6 +11,7 @@ use super::{
     balancer,
     desired::index,
     failure::{Exit, Failure},
+    record::Made,
     session::Session,
     worker,
 };
@@ -32,11 +33,10 @@ const TARGET: &str = "dispatcher-api.target";
 pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Failure> {
     // What only the variables know has to be known before they are gone; without them, less is removed.
     let variables = Variables::load(&session.host.layout).ok();
-    let made = Made {
-        volumes: named(session, "volume", "VolumeName="),
-        networks: named(session, "network", "NetworkName="),
-        has_worker: session.record.programs_of().is_some(),
-    };
+    let mut made = session.record.made();
+    made.volumes.extend(named(session, "volume", "VolumeName="));
+    made.networks.extend(named(session, "network", "NetworkName="));
+    made.has_worker |= session.record.programs_of().is_some();
     let changes = files::changes(&[], &session.record.manifest)?;
     if session.options.is_dry_run {
         for change in &changes {
@@ -45,6 +45,8 @@ pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Fail
         session.progress.say("nothing was changed (--dry-run)");
         return Ok(());
     }
+    // Noted before the files that tell it are gone, and until it is removed.
+    session.record.note_made(&made)?;
     let (of_haproxy, others): (Vec<_>, Vec<_>) = changes
         .iter()
         .partition(|change| matches!(change.concerns, Concerns::Haproxy | Concerns::HaproxyUnit));
@@ -54,23 +56,28 @@ pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Fail
     if has_data {
         data(session, variables.as_ref(), &made).await?;
     }
-    let path = session.record.path().to_owned();
-    fs::remove_file(&path).or_else(ignoring_absence).map_err(|error| failed(&path, &error))?;
     session.progress.say("nothing of Dispatcher runs here any more; deploy.yml was left");
-    if !has_data {
-        session
-            .progress
-            .say("volumes and secrets were left, too: `quadletgen uninstall --data` removes them");
+    if has_data {
+        let path = session.record.path().to_owned();
+        return fs::remove_file(&path)
+            .or_else(ignoring_absence)
+            .map_err(|error| failed(&path, &error));
     }
-    Ok(())
+    session
+        .progress
+        .say("volumes and secrets were left, too: `quadletgen uninstall --data` removes them");
+    session.record.keep_only_made(&made)
 }
 
 async fn haproxy(session: &mut Session, changes: &[&Change]) -> Result<(), Failure> {
-    if changes.is_empty() {
+    // What is noted tells that it was not told yet, where files are gone already.
+    let is_told = session.record.haproxy_has_read().is_none();
+    if changes.is_empty() && is_told {
         return Ok(());
     }
     let since = Instant::now();
-    let had_unit = changes.iter().any(|change| change.concerns == Concerns::HaproxyUnit);
+    let had_unit = session.record.haproxy_unit().is_some()
+        || changes.iter().any(|change| change.concerns == Concerns::HaproxyUnit);
     session.record.carry_out(changes.iter().copied())?;
     let systemd = &session.host.systemd;
     systemd.daemon_reload().await?;
@@ -80,6 +87,8 @@ async fn haproxy(session: &mut Session, changes: &[&Change]) -> Result<(), Failu
             .job(if had_unit { Verb::Restart } else { Verb::Reload }, balancer::UNIT, WITHIN)
             .await?;
     }
+    session.record.note_haproxy_unit(None)?;
+    session.record.forget_haproxy()?;
     session.progress.done(since, "HAProxy without our files");
     Ok(())
 }
@@ -132,6 +141,7 @@ async fn data(
     made: &Made,
 ) -> Result<(), Failure> {
     let since = Instant::now();
+    // Secrets last: without its password a volume that is left is of no use.
     for volume in &made.volumes {
         session.host.podman.remove_volume(volume).await?;
     }
@@ -148,13 +158,6 @@ async fn data(
     }
     session.progress.done(since, "volumes and secrets removed");
     Ok(())
-}
-
-/// What units made, and only `--data` removes.
-struct Made {
-    volumes: Vec<String>,
-    networks: Vec<String>,
-    has_worker: bool,
 }
 
 /// What Quadlet called the volumes or networks of the manifest.

@@ -42,12 +42,13 @@ const WITHIN: Duration = Duration::from_secs(90);
 pub async fn take_up(session: &mut Session, desired: &Desired) -> Result<usize, Failure> {
     let is_up = session.host.systemd.activity(UNIT).await? == Some(Activity::Active);
     if !desired.variables.has_worker() {
-        return Ok(0);
+        return end(session, is_up).await;
     }
     let mut done = 0;
     if session.record.programs_of().as_ref() != Some(&desired.pin.reference) || !all_there() {
         let since = Instant::now();
         session.record.forget_worker()?;
+        session.record.forget_programs()?;
         take_out(session, &desired.pin.reference).await?;
         session.record.note_programs_of(&desired.pin.reference)?;
         session.progress.done(since, "dispatcher-worker and dispatchctl taken out of the image");
@@ -70,6 +71,19 @@ pub async fn take_up(session: &mut Session, desired: &Desired) -> Result<usize, 
         done += 1;
     }
     Ok(done)
+}
+
+/// Ends one that is asked for no more and still executes what it is given; its unit's file may be
+/// gone already.
+async fn end(session: &mut Session, is_up: bool) -> Result<usize, Failure> {
+    if !is_up || session.record.programs_of().is_none() {
+        return Ok(0);
+    }
+    let since = Instant::now();
+    session.record.forget_worker()?;
+    session.host.systemd.job(Verb::Stop, UNIT, WITHIN).await?;
+    session.progress.done(since, "dispatcher-worker.service stopped: it is asked for no more");
+    Ok(1)
 }
 
 fn all_there() -> bool {
@@ -95,6 +109,8 @@ async fn take_out(session: &Session, image: &str) -> Result<(), Failure> {
         session.host.podman.copy_out(image, from, &beside).await?;
         std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755))
             .map_err(failed)?;
+        let copied = std::fs::File::open(&beside).map_err(failed)?;
+        copied.sync_all().map_err(failed)?;
         std::fs::rename(&beside, to).map_err(failed)?;
     }
     Ok(())

@@ -146,13 +146,14 @@ impl Podman {
     /// # Errors
     /// When the image has no such file, or it cannot be written.
     pub async fn copy_out(&self, image: &str, file: &str, to: &Path) -> Result<(), HostError> {
-        let name = format!("quadletgen-copy-{}", std::process::id());
+        // One name for all: only one of us changes a host, and what a kill leaves is replaced.
+        let name = "quadletgen-copy";
         podman([
             "create",
             "--quiet",
             "--replace",
             "--name",
-            &name,
+            name,
             "--network",
             "none",
             "--entrypoint",
@@ -163,7 +164,7 @@ impl Podman {
         .await?;
         let source = format!("{name}:{file}");
         let copied = podman(["cp", &source, &to.display().to_string()]).run().await;
-        let removed = podman(["rm", "--force", &name]).run().await;
+        let removed = podman(["rm", "--force", name]).run().await;
         copied?;
         removed?;
         Ok(())

@@ -1,5 +1,5 @@
 //! A bare host and no setting: `init` and `apply` make a service that runs a playbook on the host
-//! itself, and a reboot changes nothing of that.
+//! itself, and a reboot changes nothing of that. Uninstalled, nothing is left.
 
 use anyhow::{Result, ensure};
 
@@ -45,7 +45,30 @@ async fn a_bare_host_gets_a_service_that_survives_a_reboot() -> Result<()> {
     let before = deployed.state().await?;
     deployed.host.run("quadletgen apply").await?;
     ensure!(before == deployed.state().await?, "a second apply changes something");
-    deployed.host.run("quadletgen status").await?;
+    deployed.host.run("quadletgen status; quadletgen diff").await?;
     deployed.host.reboot().await?;
-    works(&deployed, 2).await
+    works(&deployed, 2).await?;
+    goes_without_a_trace(&deployed).await
+}
+
+/// First what runs, which leaves data and secrets; then those, of which the first step has kept a note.
+async fn goes_without_a_trace(deployed: &Deployed) -> Result<()> {
+    let host = &deployed.host;
+    host.run("quadletgen uninstall").await?;
+    let running = host.run("podman ps --quiet").await?;
+    ensure!(running.trim().is_empty(), "{running}");
+    host.run(
+        "podman volume exists dispatcher-postgresql && test -s /etc/dispatcher-api/deploy.yml",
+    )
+    .await?;
+    host.run("quadletgen uninstall --data").await?;
+    let left = host
+        .run(
+            "podman volume ls --quiet; podman secret ls --noheading; podman network ls --quiet --filter name=dispatcher
+             find /etc/containers/systemd /etc/haproxy/conf.d /var/lib/dispatcher-worker -type f 2>/dev/null || :
+             systemctl list-units --all --plain --no-legend 'dispatcher-*'",
+        )
+        .await?;
+    ensure!(left.trim().is_empty(), "{left}");
+    Ok(())
 }

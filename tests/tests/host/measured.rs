@@ -15,7 +15,9 @@ async fn timed(deployed: &Deployed, script: &str) -> Result<Duration> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tool_adds_little() -> Result<()> {
     if !host::is_long() {
-        println!("SKIPPED, since it takes one and a half minutes to print figures: LONG=1 prints them");
+        println!(
+            "SKIPPED, since it takes one and a half minutes to print figures: LONG=1 prints them"
+        );
         return Ok(());
     }
     let deployed = Deployed::applied("hratio", "").await?;

@@ -13,7 +13,10 @@ mod tests;
 
 use std::{collections::BTreeMap, io};
 
-use dispatcher_wire::event::{EventData, PLAYBOOK_ON_STATS};
+use dispatcher_wire::{
+    event::{EventData, PLAYBOOK_ON_STATS},
+    execution::MAX_HOST_BYTES,
+};
 use uuid::Uuid;
 
 pub(crate) use self::{records::Summary, source::Source};
@@ -187,7 +190,7 @@ fn data_member(
     match (key, next) {
         ("playbook", b'"') => data.playbook = Some(scanner.string_capped(NAME_BYTES)?),
         ("playbook_uuid", b'"') => data.playbook_uuid = Some(scanner.string_capped(UUID_BYTES)?),
-        ("host", b'"') => data.host = Some(scanner.string_capped(NAME_BYTES)?),
+        ("host", b'"') => data.host = host_name(&scanner.string_capped(NAME_BYTES)?),
         ("task", b'"') => data.task = Some(scanner.string_capped(NAME_BYTES)?),
         ("ignore_errors", b't' | b'f') => data.ignore_errors = Some(scanner.boolean()?),
         ("processed", b'{') => data.processed = Some(counts(scanner, hosts)?),
@@ -198,12 +201,19 @@ fn data_member(
     Ok(())
 }
 
+/// A host's name as the service takes it: the run would never be reported for a name that it refuses.
+fn host_name(name: &str) -> Option<String> {
+    let name = name.get(..name.floor_char_boundary(MAX_HOST_BYTES)).unwrap_or_default();
+    let name = name.replace('\0', "?");
+    (!name.is_empty()).then_some(name)
+}
+
 fn counts(scanner: &mut Scanner<'_>, hosts: usize) -> Result<BTreeMap<String, u64>, Broken> {
     let mut counts = BTreeMap::new();
     scanner.object(&mut |scanner, host| {
         let count = scanner.integer()?.try_into().unwrap_or_default();
-        if counts.len() < hosts {
-            counts.insert(host.to_owned(), count);
+        if let Some(host) = host_name(host).filter(|_| counts.len() < hosts) {
+            counts.insert(host, count);
         }
         Ok(())
     })?;
