@@ -6,6 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -38,9 +39,17 @@ pub(crate) struct Balancer {
     variables: String,
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses now, and none of those that the kernel gives to outgoing connections:
+/// one of them could take it until it is used.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(97);
+    let wishes = std::iter::repeat_with(|| {
+        let wish = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        12_000 + u16::try_from(wish).unwrap()
+    });
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    wishes.take(1_000).find(is_free).expect("a free port between 12000 and 32000")
 }
 
 /// Waits until something is so.

@@ -2,7 +2,6 @@
 //! authorities and names, and several servers of which one takes writes.
 
 use std::{
-    net::TcpListener,
     path::Path,
     time::{Duration, Instant},
 };
@@ -15,7 +14,7 @@ use dispatcher_api::{
     recipients::model::Recipient,
     store::{StoreError, Stores, postgres::PostgresStore},
 };
-use dispatcher_tests::{authority::Authority, postgres::PrivatePostgres};
+use dispatcher_tests::{authority::Authority, ports, postgres::PrivatePostgres};
 use rustix::process::{Pid, Signal, kill_process};
 use time::OffsetDateTime;
 use tokio_postgres::NoTls;
@@ -24,10 +23,6 @@ use uuid::Uuid;
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 /// Only encrypted connections from elsewhere.
 const ONLY_TLS: &str = "local all all trust\nhostssl all all all trust\n";
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A server on a port of its own, with the name of a migrated database in it.
 struct Bench {
@@ -39,7 +34,7 @@ struct Bench {
 
 impl Bench {
     async fn start(options: &str, files: Vec<(&'static str, String)>) -> Self {
-        let port = free_port();
+        let port = ports::free().unwrap();
         let options = format!("-c listen_addresses=localhost -c port={port} {options}");
         let server = tokio::task::spawn_blocking(move || {
             let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
@@ -279,7 +274,7 @@ async fn a_server_that_is_dead_or_frozen_does_not_keep_the_other_from_being_used
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_there_and_nobody_welcome_are_told_apart() {
-    let port = free_port();
+    let port = ports::free().unwrap();
     let url = format!("postgres://u:hunter2@localhost:{port}/d");
     let error = PostgresStore::migrate(&Postgres::at(url)).await.unwrap_err().to_string();
     assert!(error.contains("unavailable") && error.contains(&port.to_string()), "{error}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dispatcher_tests::{
     agent_home::AgentHome,
     home::Home,
+    ports,
     postgres::PrivatePostgres,
     process::{BASE, Service},
     supervisor::Supervisor,
@@ -63,7 +64,7 @@ async fn systemd_that_wants_no_signs_gets_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_waits_for_its_database_it_lives_and_says_so_and_is_not_ready() {
     let home = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free().unwrap();
     let url = format!("postgres://postgres@localhost:{port}/postgres");
     let supervisor = Supervisor::beside(home.path()).unwrap();
     let variables = supervisor.variables(WATCHDOG);

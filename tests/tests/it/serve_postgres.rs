@@ -10,6 +10,7 @@ use dispatcher_api::{
 use dispatcher_tests::{
     foreign::{accepted, lines, transcript},
     home::Home,
+    ports,
     postgres::PrivatePostgres,
     process::{BASE, PATIENCE, SECRET_KEYS, Service},
 };
@@ -256,7 +257,7 @@ async fn a_database_that_goes_away_under_a_run_costs_nothing_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn started_before_its_database_it_waits_and_says_so() {
     let home = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free().unwrap();
     let url = format!("postgres://postgres@localhost:{port}/postgres");
     let client = reqwest::Client::new();
     let ask = async |path: &str| {
