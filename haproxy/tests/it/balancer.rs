@@ -40,12 +40,12 @@ pub(crate) struct Balancer {
 }
 
 /// A port that nobody uses now, and none of those that the kernel gives to outgoing connections:
-/// one of them could take it until it is used.
+/// one of them could take it until it is used. The one after it is given to nobody.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let begin = std::process::id().wrapping_mul(97);
     let wishes = std::iter::repeat_with(|| {
-        let wish = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let wish = begin.wrapping_add(GIVEN.fetch_add(2, Ordering::Relaxed)) % 20_000;
         12_000 + u16::try_from(wish).unwrap()
     });
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
