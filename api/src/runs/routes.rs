@@ -14,6 +14,7 @@ use dispatcher_wire::{
     dispatch::{CancelItem, DispatchItem, RunCanceled},
     view::{Page, RunView},
 };
+use futures_util::StreamExt as _;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tracing::Instrument as _;
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     app::App,
     http::{
-        extract::{OrgCaller, PskJson, Segments},
+        extract::{OrgCaller, PskJson, Segments, Standing},
         json::{self, JsonReply},
         links,
         problem::{Problem, REQUEST_ID, request_id},
@@ -268,25 +269,27 @@ pub async fn show(
 pub async fn log(
     State(app): State<App>,
     caller: OrgCaller,
+    standing: Standing,
     Segments(id): Segments<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    read_log(&app, caller, &id, None, &uri).await
+    read_log(&app, (caller, standing), &id, None, &uri).await
 }
 
 /// `GET …/runs/{id}/hosts/{host}/log`: what a run printed, for one of its hosts.
 pub async fn host_log(
     State(app): State<App>,
     caller: OrgCaller,
+    standing: Standing,
     Segments((id, host)): Segments<(String, String)>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    read_log(&app, caller, &id, Some(host), &uri).await
+    read_log(&app, (caller, standing), &id, Some(host), &uri).await
 }
 
 async fn read_log(
     app: &App,
-    caller: OrgCaller,
+    (caller, standing): (OrgCaller, Standing),
     id: &str,
     host: Option<String>,
     uri: &Uri,
@@ -315,7 +318,12 @@ async fn read_log(
                 (LOG_START, HeaderValue::from(from)),
                 (RUN_STATUS, HeaderValue::from_static(status.as_str())),
             ];
-            Ok((headers, Body::from_stream(output)).into_response())
+            let body = if follow {
+                Body::from_stream(output.take_until(Box::pin(standing.ended())))
+            } else {
+                Body::from_stream(output)
+            };
+            Ok((headers, body).into_response())
         }
     }
 }

@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 use redis::AsyncCommands as _;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// What is in force through the tracker: far below the ten seconds after which a snapshot is issued
 /// anew, and the fifteen after which instances help themselves.
@@ -176,6 +177,41 @@ async fn a_change_is_in_force_on_every_instance_at_once() {
         "in force on four instances: key made {made:?}, replaced {replaced:?}, ended {ended:?}, \
          revoked {revoked:?}; SSO key new {sso_new:?}, old {sso_old:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_are_followed_with_a_key_end_with_it() {
+    let stage = Stage::set_with(&[("CLOUD_CONNECTOR_IMPL", "mock")]).await;
+    let (id, key) = stage.key("ci").await;
+    stage.until(BY_TRACKER, &key, true).await;
+    let item = json!([{
+        "recipient": Uuid::new_v4(), "org_id": ORG, "principal": "test",
+        "name": "a run", "url": "https://example.com/site.yml",
+    }]);
+    let dispatch = stage.cluster.request(Method::POST, "/internal/v2/dispatch").json(&item);
+    let items: Value = answered(dispatch).await.unwrap();
+    let id_of = items[0]["id"].as_str().unwrap_or_else(|| panic!("{items}"));
+    let path = format!("{BASE}/runs/{id_of}/log?follow=true");
+    let mut logs = Vec::new();
+    for instance in &stage.cluster.instances {
+        let request = stage.client.get(format!("{}{path}", instance.url()));
+        let request = request.header("authorization", &key).header("x-dispatcher-org", ORG);
+        let log = request.send().await.unwrap().error_for_status().unwrap();
+        logs.push(tokio::spawn(log.text()));
+    }
+    // Other keys change: whoever still has one reads on.
+    for service in ["cd", "ce"] {
+        let (_, other) = stage.key(service).await;
+        stage.until(BY_TRACKER, &other, true).await;
+    }
+    assert!(logs.iter().all(|log| !log.is_finished()), "a log ended for no reason");
+    stage.revoke(&id).await;
+    let since = Instant::now();
+    for log in logs {
+        let text = tokio::time::timeout(BY_TRACKER, log).await.unwrap().unwrap().unwrap();
+        assert_eq!(text, "", "it ends as logs do at the end of a process: one asks again");
+    }
+    println!("four followed logs end {:?} after their key", since.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 //! [`PskJson`] for the contract's internal routes, [`OrgCaller`] and [`OrgOperator`] for everything
 //! under the public base path, [`Admin`] for those who decide who gets in, [`Worker`] for the routes
 //! of workers, [`Registrant`] for one that is none yet, [`AnyPrincipal`] for whoever that is;
-//! [`JsonBody`] for bodies of ours, [`Segments`] for paths.
+//! [`Standing`] beside a caller whose answer goes on; [`JsonBody`] for bodies of ours, [`Segments`] for paths.
 
 mod admin;
 mod any;
@@ -12,6 +12,7 @@ mod caller;
 mod json_body;
 mod psk_json;
 mod segments;
+mod standing;
 mod ways;
 mod worker;
 
@@ -21,6 +22,7 @@ pub use caller::{IDENTITY_HEADER, ORG_HEADER, OrgCaller, OrgOperator};
 pub use json_body::JsonBody;
 pub use psk_json::PskJson;
 pub use segments::Segments;
+pub use standing::Standing;
 pub use ways::{Outcome, note};
 pub use worker::{Registrant, Worker};
 
