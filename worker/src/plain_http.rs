@@ -1,6 +1,6 @@
 //! Where plain http is spoken to: never but to this host itself, unless the operator says so.
 
-use std::{convert::Infallible, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use reqwest::Url;
 
@@ -39,19 +39,34 @@ impl From<bool> for PlainHttp {
 }
 
 impl FromStr for PlainHttp {
-    type Err = Infallible;
+    type Err = String;
 
     /// `true`, `false`, or hosts with commas between them.
-    fn from_str(text: &str) -> Result<Self, Infallible> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let hosts = text.split(',').map(str::trim).filter(|host| !host.is_empty());
         let hosts: Vec<String> = hosts.map(str::to_ascii_lowercase).collect();
-        Ok(match hosts.as_slice() {
-            [] => Self::Never,
-            [only] if only == "false" => Self::Never,
-            [only] if only == "true" => Self::Everywhere,
-            _ => Self::Hosts(hosts),
-        })
+        match hosts.as_slice() {
+            [] => return Ok(Self::Never),
+            [only] if only == "false" => return Ok(Self::Never),
+            [only] if only == "true" => return Ok(Self::Everywhere),
+            _ => {}
+        }
+        match hosts.iter().find(|host| !is_host(host)) {
+            None => Ok(Self::Hosts(hosts)),
+            Some(odd) => Err(format!(
+                "{odd:?} is no host; allowed: true, false, or names and addresses of hosts without \
+                 scheme and port, with commas between them"
+            )),
+        }
     }
+}
+
+/// Whether a URL would have it as its host, letter by letter. Words for yes and no are none, nor are
+/// patterns, which nothing would ever be like.
+fn is_host(text: &str) -> bool {
+    let is_word = text.contains('*') || ["true", "false", "yes", "no", "on", "off"].contains(&text);
+    let url = Url::parse(&format!("http://{text}/"));
+    !is_word && url.is_ok_and(|url| url.host_str() == Some(text) && url.port().is_none())
 }
 
 impl fmt::Display for PlainHttp {
@@ -83,5 +98,13 @@ mod tests {
         assert!(allows("host-1, 10.0.0.1", "http://HOST-1:8080/a"));
         assert!(allows("Host-1,10.0.0.1", "http://10.0.0.1/a"));
         assert!(!allows("host-1", "http://host-1.example/"));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused_with_what_is_allowed() {
+        for odd in ["yes", "1", "on", "true,host", "host:80", "http://host", "a b", "u@host", "*"] {
+            let told = odd.parse::<PlainHttp>().err().unwrap_or_default();
+            assert!(told.contains("allowed: true, false"), "{odd}: {told:?}");
+        }
     }
 }
