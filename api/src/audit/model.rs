@@ -36,6 +36,8 @@ pub enum Action {
     KeyRevoke,
     /// Consumers were to be told again what runs are now.
     EventsRead,
+    /// What is older than some ages was to be removed, by hand.
+    RetentionPurge,
 }
 
 impl Action {
@@ -54,6 +56,7 @@ impl Action {
             Self::KeyRotate => "key.rotate",
             Self::KeyRevoke => "key.revoke",
             Self::EventsRead => "events.read",
+            Self::RetentionPurge => "retention.purge",
         }
     }
 }

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{opening, telemetry};
+use super::{keys::user, opening, telemetry};
 use crate::{
+    audit::model::{Action, Actor, AuditEntry},
     cleaner::retention::{Retention, rows},
     config::{
         Form,
@@ -65,12 +67,25 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
          give --output-older-than, --runs-older-than or --audit-older-than"
     );
     let stores = opening::open(&database.context("no database is named")?).await?;
+    let now = OffsetDateTime::now_utc().truncate_to_microsecond();
+    if !arguments.dry_run {
+        // Before anything goes: it may go, and the command be killed.
+        stores.audit.note(&[asked(&settings, now)]).await?;
+    }
     let objects = Objects::of(&storage, &trusted, &timeouts)?;
     let retention = Retention::new(stores.retention, objects, settings);
-    let purged = retention.once(OffsetDateTime::now_utc(), arguments.dry_run).await?;
+    let purged = retention.once(now, arguments.dry_run).await?;
     println!("{}", if arguments.dry_run { "would be removed:" } else { "removed:" });
     for (what, count) in rows(&purged) {
         println!("  {what:<10} {count}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The row of the audit log: who asked, and for what ages.
+fn asked(settings: &RetentionSettings, at: OffsetDateTime) -> AuditEntry {
+    let text = |age: &Option<Age>| age.map(|age| age.to_string());
+    let RetentionSettings { output, runs, audit } = settings;
+    let ages = json!({ "output": text(output), "runs": text(runs), "audit": text(audit) });
+    Actor::on_host(&user()).did(Action::RetentionPurge, "rows", None, at).with(ages)
 }

@@ -2,7 +2,11 @@
 
 use std::{path::Path, process::Stdio, time::Duration, time::Instant};
 
-use dispatcher_tests::process::{PATIENCE, Service, binary};
+use dispatcher_api::store::sqlite;
+use dispatcher_tests::{
+    process::{PATIENCE, Service, binary},
+    rows,
+};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -152,6 +156,17 @@ async fn serve_runs_on_sqlite_when_told_to_and_stops_two_services_with_one_key()
     assert!(success, "{text}");
     let (success, text) = output(&["clean"], &variables).await;
     assert!(success, "{text}");
+
+    let purge = ["purge", "--runs-older-than", "30d"];
+    let (success, text) = output(&[&purge[..], &["--dry-run"]].concat(), &variables).await;
+    assert!(success && text.contains("would be removed"), "{text}");
+    let (success, text) = output(&purge, &variables).await;
+    assert!(success, "{text}");
+    // A dry run leaves none.
+    let rows = "SELECT group_concat(action || ' by ' || principal_kind) FROM audit";
+    let file = directory.path().join("db").join(sqlite::FILE_NAME);
+    let asked: String = rows::value(&file, rows).unwrap();
+    assert_eq!(asked, "retention.purge by cli");
 }
 
 #[tokio::test]
