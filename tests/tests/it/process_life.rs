@@ -155,7 +155,7 @@ async fn after_so_many_requests_it_ends_with_success_and_every_accepted_one_is_a
     for _ in 0..100 {
         service.request(Method::HEAD, "/api/v1/").send().await.unwrap();
     }
-    let mut served = 0;
+    let mut served = 0_u64;
     loop {
         let answer = service.request(Method::GET, &format!("{BASE}/runs")).send().await;
         // Refused: nobody accepts any more. A balancer asks another instance then.
@@ -167,8 +167,13 @@ async fn after_so_many_requests_it_ends_with_success_and_every_accepted_one_is_a
     }
     let status = service.exited().await.unwrap();
     assert!(status.success(), "{status}");
-    // Those of the moment in which it stops to accept are served, too.
-    assert!((30..=45).contains(&served), "{served}");
+    let log = std::fs::read_to_string(service.directory.join("service.log")).unwrap();
+    let said = log.lines().find(|line| line.contains("as many requests as MAX_REQUESTS says"));
+    let said: Value = serde_json::from_str(said.unwrap_or_else(|| panic!("{log}"))).unwrap();
+    let most = said["requests"].as_u64().unwrap_or_else(|| panic!("{said}"));
+    assert!((30..=40).contains(&most), "{most}");
+    // How many more come in while it ends is a matter of the machine: all of them are answered.
+    assert!(served >= most, "{served} of {most}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
