@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{in_colour, print};
 use crate::{
-    engine::{inputs::LABEL, record::Record},
+    engine::{inputs::LABEL, programs, record::Record},
     files::{self, diff},
     layout::Layout,
     render,
@@ -25,7 +25,10 @@ pub(super) fn run(layout: &Layout, variables: &Variables) -> anyhow::Result<Exit
     let mut changes = files::changes(&entries, manifest)?;
     // These follow from the others, and from secrets, which only Podman knows.
     changes.retain(|change| !change.path.ends_with(LABEL));
-    let text: String = changes.iter().map(|change| diff::unified(change, in_colour())).collect();
+    let altered = programs::altered(manifest).map_err(|failure| anyhow::anyhow!(failure.text))?;
+    let mut text: String =
+        changes.iter().map(|change| diff::unified(change, in_colour())).collect();
+    altered.iter().for_each(|line| text += &format!("{line}\n"));
     print(&text)?;
-    Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(if changes.is_empty() && altered.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }

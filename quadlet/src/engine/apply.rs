@@ -13,6 +13,7 @@ use super::{
     image::{self, Freshness, Pin},
     observe::observe,
     plan::plan,
+    programs,
     session::Session,
     worker,
 };
@@ -163,6 +164,7 @@ async fn services_images(session: &Session, variables: &Variables) -> Result<(),
 async fn show(session: &Session, desired: &Desired, text: &Text) -> Result<(), Failure> {
     let progress = &session.progress;
     let observed = observe(&session.host, desired, &session.record).await?;
+    programs::check(session, desired).await?;
     if let Some(balancer) = super::balancer::Balancer::of(desired, session.host.layout.is_user) {
         balancer.check(observed.to_write(true)).await?;
     }
@@ -171,8 +173,10 @@ async fn show(session: &Session, desired: &Desired, text: &Text) -> Result<(), F
         progress.say(diff::unified(change, progress.has_colours).trim_end());
     }
     let steps = plan(&desired.asked, &observed.found);
+    let mut steps: Vec<String> = steps.iter().map(announced).collect();
+    steps.extend(worker::to_come(session, desired).await?);
     for (number, step) in (1..).zip(&steps) {
-        progress.say(&format!("{number}. {}", announced(step)));
+        progress.say(&format!("{number}. {step}"));
     }
     progress.say(if steps.is_empty() && own.is_none() {
         "nothing to do"
@@ -200,6 +204,7 @@ async fn before_anything(session: &mut Session, desired: &Desired) -> Result<(),
         session.progress.say(&format!("note: {notice}"));
     }
     let observed = observe(&session.host, desired, &session.record).await?;
+    programs::check(session, desired).await?;
     converging(session, desired).check(&observed).await?;
     let to_write = observed.to_write(false).chain(observed.to_write(true));
     files::rehearse(to_write)

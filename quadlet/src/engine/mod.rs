@@ -14,6 +14,7 @@ pub mod instance;
 pub mod logs;
 pub mod observe;
 pub mod plan;
+pub mod programs;
 pub mod progress;
 pub mod record;
 pub mod secret;

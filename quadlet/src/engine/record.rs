@@ -12,7 +12,10 @@ use serde_json::Value;
 
 use super::{failure::Failure, image::Pin};
 use crate::{
-    files::{self, Change, Manifest, manifest::Image},
+    files::{
+        self, Change, Manifest,
+        manifest::{Image, Program},
+    },
     layout::Layout,
 };
 
@@ -20,7 +23,6 @@ const SYSTEMD: &str = "systemd_has_read";
 const HAPROXY: &str = "haproxy_has_read";
 const HAPROXY_UNIT: &str = "haproxy_started_with";
 const ASKED_IMAGE: &str = "asked_image";
-const PROGRAMS: &str = "programs_of";
 const WORKER: &str = "worker";
 const MADE: &str = "made";
 
@@ -143,26 +145,27 @@ impl Record {
         self.set(ASKED_IMAGE, pin)
     }
 
-    /// The image whose programs were taken out last.
-    #[must_use]
-    pub fn programs_of(&self) -> Option<String> {
-        self.note(PROGRAMS)
-    }
-
-    /// Notes that.
+    /// Notes a program, before it is put into its place and afterwards.
     ///
     /// # Errors
     /// When the manifest cannot be written.
-    pub fn note_programs_of(&mut self, reference: &str) -> Result<(), Failure> {
-        self.set(PROGRAMS, &reference)
+    pub fn note_program(&mut self, path: &Path, program: Program) -> Result<(), Failure> {
+        if self.manifest.programs.get(path) == Some(&program) {
+            return Ok(());
+        }
+        self.manifest.programs.insert(path.to_owned(), program);
+        Ok(self.manifest.save(&self.path)?)
     }
 
-    /// Takes that back, before others are put into their places.
+    /// Forgets a program, when it is gone.
     ///
     /// # Errors
     /// When the manifest cannot be written.
-    pub fn forget_programs(&mut self) -> Result<(), Failure> {
-        self.set(PROGRAMS, &"")
+    pub fn forget_program(&mut self, path: &Path) -> Result<(), Failure> {
+        match self.manifest.programs.remove(path) {
+            Some(_) => Ok(self.manifest.save(&self.path)?),
+            None => Ok(()),
+        }
     }
 
     /// What an uninstallation has found and not removed.

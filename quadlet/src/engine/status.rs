@@ -12,6 +12,7 @@ use super::{
     failure::{Exit, Failure},
     observe::observe,
     plan::{Step, plan},
+    programs,
     session::Session,
     worker,
 };
@@ -141,6 +142,10 @@ async fn look(session: &Session) -> Result<Status, Failure> {
             observed.to_write(false).map(|change| format!("to write: {}", change.path.display())),
         );
     }
+    drift.extend(programs::altered(&session.record.manifest)?);
+    drift.extend(
+        worker::to_come(session, &desired).await?.iter().map(|step| format!("to do: {step}")),
+    );
     let balancer = Balancer::of(&desired, host.layout.is_user);
     let haproxy = haproxy(balancer.as_ref(), &desired, &mut drift).await;
     let instances = instances(session, &desired, &observed.found.instances, &haproxy).await?;

@@ -11,6 +11,7 @@ use super::{
     balancer,
     desired::index,
     failure::{Exit, Failure},
+    programs,
     record::Made,
     session::Session,
     worker,
@@ -36,7 +37,7 @@ pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Fail
     let mut made = session.record.made();
     made.volumes.extend(named(session, "volume", "VolumeName="));
     made.networks.extend(named(session, "network", "NetworkName="));
-    made.has_worker |= session.record.programs_of().is_some();
+    made.has_worker |= !session.record.manifest.programs.is_empty();
     let changes = files::changes(&[], &session.record.manifest)?;
     if session.options.is_dry_run {
         for change in &changes {
@@ -124,12 +125,11 @@ async fn remove(session: &mut Session, changes: &[&Change]) -> Result<(), Failur
     let since = Instant::now();
     session.record.carry_out(changes.iter().copied())?;
     session.host.systemd.daemon_reload().await?;
-    if session.record.programs_of().is_some() {
-        for path in worker::programs() {
-            fs::remove_file(&path)
-                .or_else(ignoring_absence)
-                .map_err(|error| failed(&path, &error))?;
-        }
+    for line in programs::remove(&mut session.record)? {
+        session.progress.say(&line);
+    }
+    for copier in programs::COPIERS {
+        session.host.podman.remove_container(copier).await?;
     }
     session.progress.done(since, "files removed");
     Ok(())

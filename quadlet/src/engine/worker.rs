@@ -2,15 +2,14 @@
 //! since playbooks change the host itself.
 
 use std::{
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use super::{
     desired::Desired,
     failure::{Exit, Failure},
-    inputs,
+    inputs, programs,
     session::Session,
 };
 use crate::{
@@ -23,11 +22,6 @@ use crate::{
 
 /// Its unit.
 pub const UNIT: &str = "dispatcher-worker.service";
-/// Where programs come from, and where they go.
-const PROGRAMS: [(&str, &str); 2] = [
-    ("/usr/bin/dispatcher-worker", "/usr/local/libexec/dispatcher/dispatcher-worker"),
-    ("/usr/bin/dispatchctl", "/usr/local/bin/dispatchctl"),
-];
 /// What a registered worker has.
 const IDENTITY: &str = "/var/lib/dispatcher-worker/identity.json";
 /// Where the worker keeps what it knows: who it is, and the runs that it executes.
@@ -40,17 +34,16 @@ const WITHIN: Duration = Duration::from_secs(90);
 /// # Errors
 /// When one of them fails. Doing it again goes on from there.
 pub async fn take_up(session: &mut Session, desired: &Desired) -> Result<usize, Failure> {
-    let is_up = session.host.systemd.activity(UNIT).await? == Some(Activity::Active);
+    let activity = session.host.systemd.activity(UNIT).await?;
     if !desired.variables.has_worker() {
-        return end(session, is_up).await;
+        return end(session, is_there(activity)).await;
     }
+    let is_up = activity == Some(Activity::Active);
     let mut done = 0;
-    if session.record.programs_of().as_ref() != Some(&desired.pin.reference) || !all_there() {
+    if !programs::are_of(&session.record.manifest, &desired.pin.reference)? {
         let since = Instant::now();
         session.record.forget_worker()?;
-        session.record.forget_programs()?;
-        take_out(session, &desired.pin.reference).await?;
-        session.record.note_programs_of(&desired.pin.reference)?;
+        programs::take_out(session, &desired.pin.reference).await?;
         session.progress.done(since, "dispatcher-worker and dispatchctl taken out of the image");
         done += 1;
     }
@@ -61,8 +54,7 @@ pub async fn take_up(session: &mut Session, desired: &Desired) -> Result<usize, 
         session.progress.done(since, "this host's worker registered");
         done += 1;
     }
-    let files = desired.entries.iter().filter(|entry| entry.concerns == Concerns::Worker);
-    let made_from = format!("{}+{}", inputs::of_entries(files), desired.pin.reference);
+    let made_from = made_from(desired);
     if !is_up || session.record.worker().as_ref() != Some(&made_from) {
         let since = Instant::now();
         session.host.systemd.job(Verb::Restart, UNIT, WITHIN).await?;
@@ -75,8 +67,8 @@ pub async fn take_up(session: &mut Session, desired: &Desired) -> Result<usize, 
 
 /// Ends one that is asked for no more and still executes what it is given; its unit's file may be
 /// gone already.
-async fn end(session: &mut Session, is_up: bool) -> Result<usize, Failure> {
-    if !is_up || session.record.programs_of().is_none() {
+async fn end(session: &mut Session, is_there: bool) -> Result<usize, Failure> {
+    if !is_there || session.record.manifest.programs.is_empty() {
         return Ok(0);
     }
     let since = Instant::now();
@@ -86,34 +78,39 @@ async fn end(session: &mut Session, is_up: bool) -> Result<usize, Failure> {
     Ok(1)
 }
 
-fn all_there() -> bool {
-    PROGRAMS.iter().all(|(_, to)| Path::new(to).exists())
+/// What the worker is started from.
+fn made_from(desired: &Desired) -> String {
+    let files = desired.entries.iter().filter(|entry| entry.concerns == Concerns::Worker);
+    format!("{}+{}", inputs::of_entries(files), desired.pin.reference)
 }
 
-/// Where programs were put that are not files of the manifest.
-pub fn programs() -> impl Iterator<Item = PathBuf> {
-    PROGRAMS.iter().map(|(_, to)| PathBuf::from(to))
-}
-
-/// Beside its place first, so that a program that runs is replaced and not overwritten.
-async fn take_out(session: &Session, image: &str) -> Result<(), Failure> {
-    for (from, to) in PROGRAMS {
-        let to = Path::new(to);
-        let failed = |error: std::io::Error| {
-            Failure::new(Exit::Failed, format!("{}: {error}", to.display()))
-        };
-        if let Some(directory) = to.parent() {
-            std::fs::create_dir_all(directory).map_err(failed)?;
-        }
-        let beside = to.with_extension("new");
-        session.host.podman.copy_out(image, from, &beside).await?;
-        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755))
-            .map_err(failed)?;
-        let copied = std::fs::File::open(&beside).map_err(failed)?;
-        copied.sync_all().map_err(failed)?;
-        std::fs::rename(&beside, to).map_err(failed)?;
+/// What [`take_up`] would do, in words.
+///
+/// # Errors
+/// When systemd does not answer, or a program cannot be read.
+pub async fn to_come(session: &Session, desired: &Desired) -> Result<Vec<String>, Failure> {
+    let activity = session.host.systemd.activity(UNIT).await?;
+    let record = &session.record;
+    let mut steps = Vec::new();
+    let mut step = |is_needed: bool, what: &str| steps.extend(is_needed.then(|| what.to_owned()));
+    if !desired.variables.has_worker() {
+        let has_one = !record.manifest.programs.is_empty();
+        step(has_one && is_there(activity), "stop dispatcher-worker.service");
+        return Ok(steps);
     }
-    Ok(())
+    let are_there = programs::are_of(&record.manifest, &desired.pin.reference)?;
+    step(!are_there, "take dispatcher-worker and dispatchctl out of the image");
+    step(!Path::new(IDENTITY).exists(), "register this host's worker");
+    let is_current = are_there
+        && activity == Some(Activity::Active)
+        && record.worker().as_ref() == Some(&made_from(desired));
+    step(!is_current, "start dispatcher-worker.service, or begin it anew");
+    Ok(steps)
+}
+
+/// Whether there is something to be stopped: it runs, or it is begun again and again.
+fn is_there(activity: Option<Activity>) -> bool {
+    !matches!(activity, None | Some(Activity::Inactive | Activity::Failed))
 }
 
 /// A token made with the operator's key, used at once. Neither is ever an argument.
@@ -128,18 +125,20 @@ async fn register(session: &Session, desired: &Desired) -> Result<(), Failure> {
             ),
         ));
     };
-    let [(_, worker), (_, control)] = PROGRAMS;
     let url = desired.variables.local_url();
     let label = format!("host={}", desired.variables.text("__dispatcher_hostname"));
     let arguments = ["recipients", "token", "create", "--label", &label];
-    let answer = Program::new(control)
+    let answer = Program::new(programs::CONTROL)
         .args(arguments)
         .env("DISPATCHER_URL", url)
         .env("DISPATCHER_KEY", &key)
         .env("DISPATCHER_ORG", desired.variables.text("dispatcher_worker_org"))
         .run()
         .await?;
-    Program::new(worker).args(["register", "--url", url]).run_with(Some(answer.as_bytes())).await?;
+    Program::new(programs::WORKER)
+        .args(["register", "--url", url])
+        .run_with(Some(answer.as_bytes()))
+        .await?;
     Ok(())
 }
 

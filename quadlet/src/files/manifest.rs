@@ -27,9 +27,32 @@ pub struct Manifest {
     /// The images that were in use, the newest last.
     #[serde(default)]
     pub images: Vec<Image>,
+    /// Programs that were taken out of an image, by path.
+    #[serde(default)]
+    pub programs: BTreeMap<PathBuf, Program>,
     /// What commands note for those after them.
     #[serde(default)]
     pub notes: Map<String, Value>,
+}
+
+/// A program that was taken out of an image.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Program {
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// The image, as the units call it.
+    pub image: String,
+    /// While it is being put there: SHA-256 of ours that it replaces, empty where there was nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+}
+
+impl Program {
+    /// Whether a program with this SHA-256 is ours.
+    #[must_use]
+    pub fn is(&self, sha256: &str) -> bool {
+        self.sha256 == sha256 || self.replaces.as_deref() == Some(sha256)
+    }
 }
 
 /// Something that was made.

@@ -141,13 +141,17 @@ impl Podman {
         Ok(())
     }
 
-    /// Copies one file out of an image.
+    /// Copies one file out of an image, through a container of this name that never runs.
     ///
     /// # Errors
     /// When the image has no such file, or it cannot be written.
-    pub async fn copy_out(&self, image: &str, file: &str, to: &Path) -> Result<(), HostError> {
-        // One name for all: only one of us changes a host, and what a kill leaves is replaced.
-        let name = "quadletgen-copy";
+    pub async fn copy_out(
+        &self,
+        name: &str,
+        image: &str,
+        file: &str,
+        to: &Path,
+    ) -> Result<(), HostError> {
         podman([
             "create",
             "--quiet",
@@ -164,9 +168,18 @@ impl Podman {
         .await?;
         let source = format!("{name}:{file}");
         let copied = podman(["cp", &source, &to.display().to_string()]).run().await;
-        let removed = podman(["rm", "--force", name]).run().await;
+        let removed = self.remove_container(name).await;
         copied?;
         removed?;
+        Ok(())
+    }
+
+    /// Removes a container; one that is not there is no trouble.
+    ///
+    /// # Errors
+    /// When Podman refuses.
+    pub async fn remove_container(&self, name: &str) -> Result<(), HostError> {
+        podman(["rm", "--force", "--ignore", name]).run().await?;
         Ok(())
     }
 
