@@ -206,8 +206,9 @@ async fn before_anything(session: &mut Session, desired: &Desired) -> Result<(),
     let observed = observe(&session.host, desired, &session.record).await?;
     programs::check(session, desired).await?;
     converging(session, desired).check(&observed).await?;
-    let to_write = observed.to_write(false).chain(observed.to_write(true));
-    files::rehearse(to_write)
+    session
+        .record
+        .rehearse(&observed.changes)
         .map_err(|error| Failure::new(Exit::Failed, format!("{error}; nothing was changed")))
 }
 

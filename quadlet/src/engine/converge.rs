@@ -51,6 +51,12 @@ impl Converge<'_> {
     pub async fn run(&mut self) -> Result<usize, Failure> {
         let observed = observe(self.host, self.desired, self.record).await?;
         self.check(&observed).await?;
+        for path in self.record.adopt(&self.desired.entries)? {
+            self.progress.say(&format!(
+                "note: {} was there as it is asked for, and is quadletgen's now",
+                path.display()
+            ));
+        }
         let steps = plan(&self.desired.asked, &observed.found);
         for step in &steps {
             self.progress.safe_point()?;

@@ -94,6 +94,7 @@ impl From<FilesError> for Failure {
     fn from(error: FilesError) -> Self {
         let exit = match error {
             FilesError::Foreign(_) => Exit::Foreign,
+            FilesError::Newer { .. } => Exit::Lacking,
             _ => Exit::Failed,
         };
         Self::new(exit, error.to_string())

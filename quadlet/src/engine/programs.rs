@@ -88,20 +88,21 @@ fn digest(path: &Path) -> Result<Option<String>, Failure> {
     Ok(Some(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
-/// Whether all of them lie at their places, whole, and out of this image.
+/// Those that do not lie at their places, whole, and out of this image.
 ///
 /// # Errors
 /// When one cannot be read.
-pub fn are_of(manifest: &Manifest, image: &str) -> Result<bool, Failure> {
+pub fn lacking(manifest: &Manifest, image: &str) -> Result<Vec<&'static str>, Failure> {
+    let mut found = Vec::new();
     for (_, to) in ALL {
         let of = manifest.programs.get(Path::new(to));
         if of.is_none_or(|program| program.image != image || program.replaces.is_some())
             || look(manifest, Path::new(to))?.0 != Standing::Ours
         {
-            return Ok(false);
+            found.push(to);
         }
     }
-    Ok(true)
+    Ok(found)
 }
 
 /// Those of ours that somebody has altered or replaced since, in words.
@@ -172,13 +173,13 @@ fn foreign(in_the_way: &[(PathBuf, Standing)]) -> Failure {
     )
 }
 
-/// Puts them into their places. Whatever is killed here is done again.
+/// Puts these into their places. Whatever is killed here is done again.
 ///
 /// # Errors
 /// When the image does not have them, something is in the way, or the system says no.
-pub async fn take_out(session: &mut Session, image: &str) -> Result<(), Failure> {
+pub async fn take_out(session: &mut Session, image: &str, wanted: &[&str]) -> Result<(), Failure> {
     let [copier, _] = COPIERS;
-    for (from, to) in ALL {
+    for (from, to) in ALL.into_iter().filter(|(_, to)| wanted.contains(to)) {
         let to = Path::new(to);
         if let Some(directory) = to.parent() {
             fs::create_dir_all(directory).map_err(failed(directory))?;

@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::{failure::Failure, image::Pin};
 use crate::{
+    entry::Entry,
     files::{
-        self, Change, Manifest,
+        self, Change, FilesError, Manifest,
         manifest::{Image, Program},
     },
     layout::Layout,
@@ -71,6 +72,30 @@ impl Record {
     ) -> Result<(), Failure> {
         let changes: Vec<Change> = changes.cloned().collect();
         Ok(files::carry_out(&changes, &mut self.manifest, &self.path)?)
+    }
+
+    /// Whether there is room and leave for changes.
+    ///
+    /// # Errors
+    /// When there is not; nothing was changed.
+    pub fn rehearse(&mut self, changes: &[Change]) -> Result<(), FilesError> {
+        files::rehearse(changes, &mut self.manifest, &self.path)
+    }
+
+    /// Removes what a killed command has left beside its place.
+    ///
+    /// # Errors
+    /// When the system says no.
+    pub fn sweep(&mut self) -> Result<(), Failure> {
+        Ok(files::sweep(&mut self.manifest, &self.path)?)
+    }
+
+    /// Takes up entries that are on the disk as they are asked for; those that were not ours before.
+    ///
+    /// # Errors
+    /// When the system says no.
+    pub fn adopt(&mut self, entries: &[Entry]) -> Result<Vec<PathBuf>, Failure> {
+        Ok(files::adopt(entries, &mut self.manifest, &self.path)?)
     }
 
     /// The digest over the units that systemd has read.

@@ -42,9 +42,10 @@ impl Session {
         let path = layout.state.join("lock");
         let lock = if options.is_dry_run { None } else { Some(Lock::take(&path, command)?) };
         let host = Host::connect(layout).await?;
-        let record = Record::load(&host.layout)?;
+        let mut record = Record::load(&host.layout)?;
         let progress = Progress::of_process();
         if !options.is_dry_run {
+            record.sweep()?;
             progress.keep_signals();
         }
         Ok(Self { host, record, progress, options, _lock: lock })

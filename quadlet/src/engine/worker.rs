@@ -40,11 +40,14 @@ pub async fn take_up(session: &mut Session, desired: &Desired) -> Result<usize, 
     }
     let is_up = activity == Some(Activity::Active);
     let mut done = 0;
-    if !programs::are_of(&session.record.manifest, &desired.pin.reference)? {
+    let lacking = programs::lacking(&session.record.manifest, &desired.pin.reference)?;
+    if !lacking.is_empty() {
         let since = Instant::now();
-        session.record.forget_worker()?;
-        programs::take_out(session, &desired.pin.reference).await?;
-        session.progress.done(since, "dispatcher-worker and dispatchctl taken out of the image");
+        if lacking.contains(&programs::WORKER) {
+            session.record.forget_worker()?;
+        }
+        programs::take_out(session, &desired.pin.reference, &lacking).await?;
+        session.progress.done(since, &format!("{} taken out of the image", named(&lacking)));
         done += 1;
     }
     session.progress.safe_point()?;
@@ -98,14 +101,21 @@ pub async fn to_come(session: &Session, desired: &Desired) -> Result<Vec<String>
         step(has_one && is_there(activity), "stop dispatcher-worker.service");
         return Ok(steps);
     }
-    let are_there = programs::are_of(&record.manifest, &desired.pin.reference)?;
-    step(!are_there, "take dispatcher-worker and dispatchctl out of the image");
+    let lacking = programs::lacking(&record.manifest, &desired.pin.reference)?;
+    let taken = format!("take {} out of the image", named(&lacking));
+    step(!lacking.is_empty(), &taken);
     step(!Path::new(IDENTITY).exists(), "register this host's worker");
-    let is_current = are_there
+    let is_current = !lacking.contains(&programs::WORKER)
         && activity == Some(Activity::Active)
         && record.worker().as_ref() == Some(&made_from(desired));
     step(!is_current, "start dispatcher-worker.service, or begin it anew");
     Ok(steps)
+}
+
+/// Programs by their names.
+fn named(paths: &[&str]) -> String {
+    let name = |path: &&str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    paths.iter().map(name).collect::<Vec<_>>().join(" and ")
 }
 
 /// Whether there is something to be stopped: it runs, or it is begun again and again.

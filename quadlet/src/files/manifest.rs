@@ -3,8 +3,9 @@
 //! Whatever is not in it is not ours, and is neither overwritten nor removed.
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,11 @@ use crate::entry::{Concerns, What};
 
 /// How many images are remembered.
 const IMAGES: usize = 20;
+/// The form of the file. One with a higher number is of a newer quadletgen, and holds what this one
+/// would lose.
+const FORM: u32 = 1;
+/// The most that is read of the file.
+const MOST: u64 = 16 * 1024 * 1024;
 
 /// What is remembered of a host.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -30,6 +36,9 @@ pub struct Manifest {
     /// Programs that were taken out of an image, by path.
     #[serde(default)]
     pub programs: BTreeMap<PathBuf, Program>,
+    /// Places beside which something waits to be put there; a kill leaves it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub waiting: BTreeSet<PathBuf>,
     /// What commands note for those after them.
     #[serde(default)]
     pub notes: Map<String, Value>,
@@ -62,14 +71,39 @@ pub struct Made {
     pub sha256: String,
     /// Who has to hear when it goes.
     pub concerns: Concerns,
+    /// While it is being put there: SHA-256 of what it replaces, empty where there was nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
 }
 
 impl Made {
-    /// Whether that is what was made.
+    /// Whether that is what was made, or what was there before a kill.
     #[must_use]
     pub fn is(&self, found: Option<&What>) -> bool {
-        found.is_some_and(|found| digest(found) == self.sha256)
+        let digest = found.map(digest).unwrap_or_default();
+        self.sha256 == digest || self.replaces.as_ref() == Some(&digest)
     }
+
+    /// Whether that is somebody else's: we were killed before we had put anything there.
+    #[must_use]
+    pub fn never_was(&self, found: Option<&What>) -> bool {
+        self.replaces.as_deref() == Some("") && found.is_some() && !self.is(found)
+    }
+}
+
+/// The file.
+#[derive(Serialize)]
+struct Written<'a> {
+    form: u32,
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+}
+
+/// What is read of it first.
+#[derive(Deserialize)]
+struct Form {
+    #[serde(default)]
+    form: u32,
 }
 
 /// An image that was in use.
@@ -87,17 +121,25 @@ impl Manifest {
     /// Reads it; an empty one where there is none yet.
     ///
     /// # Errors
-    /// When it cannot be read or understood.
+    /// When it cannot be read or understood, or is of a newer quadletgen.
     pub fn load(path: &Path) -> Result<Self, FilesError> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
+        let broken = |reason: String| FilesError::Manifest { path: path.to_owned(), reason };
+        let file = match File::open(path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(FilesError::io(path)(error)),
         };
-        serde_json::from_slice(&bytes).map_err(|error| FilesError::Manifest {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
+        let mut bytes = Vec::new();
+        file.take(MOST + 1).read_to_end(&mut bytes).map_err(FilesError::io(path))?;
+        if bytes.len() as u64 > MOST {
+            return Err(broken(format!("it has more than {MOST} bytes")));
+        }
+        let understood = |error: serde_json::Error| broken(error.to_string());
+        let Form { form } = serde_json::from_slice(&bytes).map_err(understood)?;
+        if form > FORM {
+            return Err(FilesError::Newer { path: path.to_owned(), form, known: FORM });
+        }
+        serde_json::from_slice(&bytes).map_err(understood)
     }
 
     /// Writes it, whole or not at all.
@@ -105,14 +147,27 @@ impl Manifest {
     /// # Errors
     /// When the system says no.
     pub fn save(&self, path: &Path) -> Result<(), FilesError> {
-        let content = serde_json::to_string_pretty(self)
+        let content = serde_json::to_string_pretty(&Written { form: FORM, manifest: self })
             .map_err(|error| FilesError::io(path)(io::Error::other(error)))?;
         write::one(path, &What::File { content: content + "\n", mode: 0o600 })
     }
 
     /// Notes that a path is ours.
     pub fn note(&mut self, path: &Path, what: &What, concerns: Concerns) {
-        self.files.insert(path.to_owned(), Made { sha256: digest(what), concerns });
+        let made = Made { sha256: digest(what), concerns, replaces: None };
+        self.files.insert(path.to_owned(), made);
+    }
+
+    /// Notes that a path will be ours, where this is now.
+    pub(super) fn note_coming(
+        &mut self,
+        path: &Path,
+        change: (&What, Concerns),
+        now: Option<&What>,
+    ) {
+        let (what, concerns) = change;
+        let replaces = Some(now.map(digest).unwrap_or_default());
+        self.files.insert(path.to_owned(), Made { sha256: digest(what), concerns, replaces });
     }
 
     /// The image that the units are pinned to.
@@ -123,7 +178,11 @@ impl Manifest {
 
     /// Notes another image, where it is another.
     pub fn use_image(&mut self, image: Image) {
-        if self.images.last().is_some_and(|last| last.reference == image.reference) {
+        if let Some(last) = self.images.last_mut()
+            && last.reference == image.reference
+        {
+            // The same by another name, which is the one that is asked for.
+            last.named = image.named;
             return;
         }
         self.images.push(image);

@@ -30,13 +30,27 @@ pub enum FilesError {
     Foreign(Vec<PathBuf>),
     /// The manifest cannot be understood.
     #[error(
-        "{path} is broken ({reason}): restore it from a backup; without it quadletgen does not know what is its own"
+        "{path} is broken ({reason}): restore it from a backup; without it quadletgen does not know what is its own. \
+         Without a backup move it away: `quadletgen apply` then takes up what is exactly as it would write it"
     )]
     Manifest {
         /// Where it is.
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// The manifest is of a newer quadletgen.
+    #[error(
+        "{path} was written by a newer quadletgen (form {form}, this one knows {known}): use that one, which \
+         the image in use has at /usr/bin/quadletgen"
+    )]
+    Newer {
+        /// Where it is.
+        path: PathBuf,
+        /// Its form.
+        form: u32,
+        /// The newest that is known here.
+        known: u32,
     },
     /// The system says no.
     #[error("{path}: {source}")]
@@ -83,8 +97,8 @@ pub fn changes(entries: &[Entry], manifest: &Manifest) -> Result<Vec<Change>, Fi
         if before.as_ref() == Some(&entry.what) {
             continue;
         }
-        let made = manifest.files.get(&entry.path);
-        if before.is_some() && made.is_none() {
+        let made = manifest.files.get(&entry.path).filter(|made| !made.never_was(before.as_ref()));
+        if made.is_none() && before.as_ref().is_some_and(|before| !is_alike(before, &entry.what)) {
             foreign.push(entry.path.clone());
             continue;
         }
@@ -104,6 +118,9 @@ pub fn changes(entries: &[Entry], manifest: &Manifest) -> Result<Vec<Change>, Fi
     let is_asked = |path: &Path| entries.iter().any(|entry| entry.path == path);
     for (path, made) in manifest.files.iter().filter(|(path, _)| !is_asked(path)) {
         let before = look(path)?;
+        if made.never_was(before.as_ref()) {
+            continue;
+        }
         let is_drift = !made.is(before.as_ref());
         let concerns = made.concerns;
         let is_secret = path.extension() == Some("env".as_ref());
@@ -113,17 +130,58 @@ pub fn changes(entries: &[Entry], manifest: &Manifest) -> Result<Vec<Change>, Fi
     Ok(found)
 }
 
+/// Whether both are the same but for permissions.
+fn is_alike(one: &What, other: &What) -> bool {
+    match (one, other) {
+        (What::File { content: one, .. }, What::File { content: other, .. }) => one == other,
+        _ => one == other,
+    }
+}
+
 /// Whether there is room and leave for what changes bring. Nothing is replaced, and nothing stays but
 /// empty directories.
 ///
 /// # Errors
 /// When there is not.
-pub fn rehearse<'a>(changes: impl Iterator<Item = &'a Change>) -> Result<(), FilesError> {
-    write::rehearse(changes)
+pub fn rehearse(
+    changes: &[Change],
+    manifest: &mut Manifest,
+    manifest_path: &Path,
+) -> Result<(), FilesError> {
+    wait(changes, manifest);
+    if manifest.waiting.is_empty() {
+        return Ok(());
+    }
+    manifest.save(manifest_path)?;
+    write::rehearse(changes)?;
+    manifest.waiting.clear();
+    manifest.save(manifest_path)
+}
+
+/// Notes what will wait beside its place.
+fn wait(changes: &[Change], manifest: &mut Manifest) {
+    let written = changes.iter().filter(|change| change.after.is_some());
+    manifest.waiting.extend(written.map(|change| change.path.clone()));
+}
+
+/// Removes what a kill has left waiting beside its place.
+///
+/// # Errors
+/// When the system says no.
+pub fn sweep(manifest: &mut Manifest, manifest_path: &Path) -> Result<(), FilesError> {
+    if manifest.waiting.is_empty() {
+        return Ok(());
+    }
+    for path in &manifest.waiting {
+        write::sweep(path)?;
+    }
+    manifest.waiting.clear();
+    manifest.save(manifest_path)
 }
 
 /// Carries changes out: all new content is on the disk before the first file is replaced, so that a
-/// full disk changes nothing. The manifest names each path before anything is at it.
+/// full disk changes nothing. The manifest names each path, and what was there, before anything is
+/// put there: after a kill it is known what is ours, and what somebody has put there meanwhile.
 ///
 /// # Errors
 /// When the system says no. Doing it again goes on where it stopped.
@@ -134,14 +192,20 @@ pub fn carry_out(
 ) -> Result<(), FilesError> {
     for change in changes {
         if let Some(what) = &change.after {
-            manifest.note(&change.path, what, change.concerns);
+            let new = (what, change.concerns);
+            manifest.note_coming(&change.path, new, change.before.as_ref());
         }
     }
+    wait(changes, manifest);
     manifest.save(manifest_path)?;
     write::all(changes)?;
-    for change in changes.iter().filter(|change| change.after.is_none()) {
-        manifest.files.remove(&change.path);
+    for change in changes {
+        match &change.after {
+            Some(what) => manifest.note(&change.path, what, change.concerns),
+            None => drop(manifest.files.remove(&change.path)),
+        }
     }
+    manifest.waiting.clear();
     manifest.save(manifest_path)
 }
 
@@ -153,21 +217,31 @@ pub fn write(path: &Path, what: &What) -> Result<(), FilesError> {
     write::one(path, what)
 }
 
-/// Notes entries that are on the disk already, so that they are removed when they are no more asked
-/// for.
+/// Takes up what is on the disk exactly as it is asked for: it is ours from now on. Those that were not
+/// before. They say themselves that they are the toolkit's: made by Ansible, by `render`, or noted in
+/// a manifest that was lost; what is not ours could be neither changed nor removed.
 ///
 /// # Errors
-/// When the manifest cannot be written.
+/// When something cannot be read, or the manifest not be written.
 pub fn adopt(
     entries: &[Entry],
     manifest: &mut Manifest,
     manifest_path: &Path,
-) -> Result<(), FilesError> {
-    let before = manifest.clone();
+) -> Result<Vec<PathBuf>, FilesError> {
+    let (before, mut new) = (manifest.clone(), Vec::new());
     for entry in entries {
+        if look(&entry.path)?.as_ref() != Some(&entry.what) {
+            continue;
+        }
+        if !manifest.files.contains_key(&entry.path) {
+            new.push(entry.path.clone());
+        }
         manifest.note(&entry.path, &entry.what, entry.concerns);
     }
-    if *manifest == before { Ok(()) } else { manifest.save(manifest_path) }
+    if *manifest != before {
+        manifest.save(manifest_path)?;
+    }
+    Ok(new)
 }
 
 /// What is at a path.

@@ -16,7 +16,7 @@ pub(super) fn one(path: &Path, what: &What) -> Result<(), FilesError> {
 }
 
 /// Whether there is room and leave for all that is new: it is laid beside its place and taken away.
-pub(super) fn rehearse<'a>(changes: impl Iterator<Item = &'a Change>) -> Result<(), FilesError> {
+pub(super) fn rehearse(changes: &[Change]) -> Result<(), FilesError> {
     let staged = stage_all(changes)?;
     for (path, place) in &staged {
         forget(path).map_err(FilesError::io(place))?;
@@ -24,9 +24,19 @@ pub(super) fn rehearse<'a>(changes: impl Iterator<Item = &'a Change>) -> Result<
     Ok(())
 }
 
+/// Removes what waits beside a place.
+pub(super) fn sweep(place: &Path) -> Result<(), FilesError> {
+    let waiting = waiting(place);
+    // Where even its directory is gone, nothing waits.
+    match forget(&waiting) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
+        ended => ended.map_err(FilesError::io(&waiting)),
+    }
+}
+
 /// Carries all changes out. What is new lies beside its place before anything is replaced.
 pub(super) fn all(changes: &[Change]) -> Result<(), FilesError> {
-    let staged = stage_all(changes.iter())?;
+    let staged = stage_all(changes)?;
     for (from, to) in &staged {
         put(from, to).map_err(FilesError::io(to))?;
     }
@@ -37,9 +47,7 @@ pub(super) fn all(changes: &[Change]) -> Result<(), FilesError> {
 }
 
 /// Where all that is new waits, and its places; all of it or nothing.
-fn stage_all<'a>(
-    changes: impl Iterator<Item = &'a Change>,
-) -> Result<Vec<(PathBuf, &'a Path)>, FilesError> {
+fn stage_all(changes: &[Change]) -> Result<Vec<(PathBuf, &Path)>, FilesError> {
     let mut staged = Vec::new();
     for change in changes {
         let Some(what) = &change.after else { continue };

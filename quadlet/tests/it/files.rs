@@ -117,11 +117,32 @@ fn foreign_files_are_all_named_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_file_that_is_there_as_asked_for_is_no_change() {
+fn a_file_that_is_there_as_asked_for_is_no_change_and_becomes_ours() {
     let disk = Disk::new();
+    let (wanted, at) =
+        ([disk.file("a", "1"), disk.file("b", "1")], disk.path("state/manifest.json"));
     fs::write(disk.path("a"), "1").unwrap();
     fs::set_permissions(disk.path("a"), fs::Permissions::from_mode(0o640)).unwrap();
-    assert_eq!(disk.apply(&[disk.file("a", "1")]).unwrap(), []);
+    assert_eq!(disk.apply(&wanted[..1]).unwrap(), []);
+    let mut manifest = disk.manifest();
+    assert_eq!(files::adopt(&wanted, &mut manifest, &at).unwrap(), [disk.path("a")]);
+    assert_eq!(files::adopt(&wanted, &mut manifest, &at).unwrap(), [] as [PathBuf; 0]);
+    // What is not there is not ours.
+    assert_eq!(disk.manifest().files.keys().collect::<Vec<_>>(), [&disk.path("a")]);
+    disk.apply(&[disk.file("a", "2")]).unwrap();
+    assert_eq!(disk.read("a"), "2");
+    disk.apply(&[]).unwrap();
+    assert!(disk.names().is_empty());
+}
+
+#[test]
+fn other_permissions_do_not_make_a_file_foreign() {
+    let disk = Disk::new();
+    fs::write(disk.path("a"), "1").unwrap();
+    fs::set_permissions(disk.path("a"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(disk.apply(&[disk.file("a", "1")]).unwrap().len(), 1);
+    let mode = fs::metadata(disk.path("a")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o640);
 }
 
 #[test]
@@ -136,6 +157,71 @@ fn after_a_kill_between_manifest_and_file_the_file_is_still_ours() {
     disk.apply(&[disk.file("a", "2")]).unwrap();
     assert_eq!(disk.read("a"), "2");
     assert_eq!(disk.names(), ["a"]);
+}
+
+/// What a kill leaves when the manifest has been written and the disk has not.
+fn killed(disk: &Disk, entries: &[Entry]) {
+    let (mut manifest, at) = (disk.manifest(), disk.path("state/manifest.json"));
+    let changes = files::changes(entries, &manifest).unwrap();
+    // Where the second one would wait stands a directory: the first is not put into its place either.
+    fs::create_dir_all(disk.path(".last.new/x")).unwrap();
+    files::carry_out(&changes, &mut manifest, &at).unwrap_err();
+    fs::remove_dir_all(disk.path(".last.new")).unwrap();
+    fs::write(disk.path(".a.new"), "hal").unwrap();
+}
+
+#[test]
+fn what_a_kill_leaves_is_nobody_elses_change() {
+    let disk = Disk::new();
+    disk.apply(&[disk.file("a", "1")]).unwrap();
+    let wanted = [disk.file("a", "2"), disk.file("last", "2")];
+    killed(&disk, &wanted);
+    assert_eq!(disk.read("a"), "1");
+    let changes = files::changes(&wanted, &disk.manifest()).unwrap();
+    assert!(changes.len() == 2 && changes.iter().all(|change| !change.is_drift), "{changes:?}");
+    fs::write(disk.path("a"), "mine").unwrap();
+    assert!(files::changes(&wanted, &disk.manifest()).unwrap()[0].is_drift);
+}
+
+#[test]
+fn what_somebody_puts_where_a_kill_has_left_nothing_is_theirs() {
+    let disk = Disk::new();
+    let wanted = [disk.file("a", "1"), disk.file("last", "1")];
+    killed(&disk, &wanted);
+    fs::write(disk.path("a"), "theirs").unwrap();
+    assert!(
+        matches!(disk.apply(&wanted), Err(FilesError::Foreign(paths)) if paths == [disk.path("a")])
+    );
+    disk.apply(&[]).unwrap();
+    assert_eq!(disk.read("a"), "theirs");
+}
+
+#[test]
+fn what_waits_after_a_kill_is_swept_whatever_is_asked_next() {
+    let disk = Disk::new();
+    killed(&disk, &[disk.file("a", "1"), disk.file("last", "1")]);
+    assert_eq!(disk.names(), [".a.new"]);
+    let mut manifest = disk.manifest();
+    files::sweep(&mut manifest, &disk.path("state/manifest.json")).unwrap();
+    assert!(disk.names().is_empty() && disk.manifest().waiting.is_empty());
+}
+
+#[test]
+fn a_manifest_of_a_newer_quadletgen_is_left_alone() {
+    let disk = Disk::new();
+    disk.apply(&[disk.file("a", "1")]).unwrap();
+    let path = disk.path("state/manifest.json");
+    let text = fs::read_to_string(&path).unwrap().replace("\"form\": 1", "\"form\": 2, \"new\": 1");
+    fs::write(&path, text).unwrap();
+    let error = Manifest::load(&path).unwrap_err();
+    assert!(matches!(error, FilesError::Newer { form: 2, .. }), "{error}");
+    assert!(error.to_string().contains("/usr/bin/quadletgen"), "{error}");
+}
+
+#[test]
+fn a_manifest_without_end_is_not_read() {
+    let error = Manifest::load(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(error.contains("more than"), "{error}");
 }
 
 #[test]
@@ -169,11 +255,12 @@ fn a_full_disk_changes_nothing() {
 fn a_rehearsal_finds_what_would_not_fit_and_leaves_nothing() {
     let disk = Disk::new();
     let wanted = [disk.file("a", "2"), disk.file("x/b", "2")];
-    let changes = files::changes(&wanted, &Manifest::default()).unwrap();
-    files::rehearse(changes.iter()).unwrap();
-    assert!(disk.names().is_empty(), "{:?}", disk.names());
+    let (mut manifest, at) = (Manifest::default(), disk.path("state/manifest.json"));
+    let changes = files::changes(&wanted, &manifest).unwrap();
+    files::rehearse(&changes, &mut manifest, &at).unwrap();
+    assert!(disk.names().is_empty() && manifest.waiting.is_empty(), "{:?}", disk.names());
     fs::create_dir_all(disk.path("x/.b.new/y")).unwrap();
-    let error = files::rehearse(changes.iter()).unwrap_err();
+    let error = files::rehearse(&changes, &mut manifest, &at).unwrap_err();
     assert!(error.to_string().contains("x/b"), "{error}");
     assert!(!disk.path("a").exists() && !disk.path(".a.new").exists());
 }
