@@ -20,7 +20,8 @@ pub enum Concerns {
     Systemd,
     /// HAProxy: checked, then reloaded.
     Haproxy,
-    /// HAProxy's unit: daemon-reload, then HAProxy is restarted, once: it begins to read our files.
+    /// HAProxy's unit: daemon-reload, then HAProxy is reloaded, or restarted where it is to be started
+    /// with another command.
     HaproxyUnit,
     /// systemd-tmpfiles.
     Tmpfiles,

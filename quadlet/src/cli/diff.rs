@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{in_colour, print};
 use crate::{
-    engine::{inputs::LABEL, programs, record::Record},
+    engine::{balancer, inputs::LABEL, programs, record::Record},
     files::{self, diff},
     layout::Layout,
     render,
@@ -28,6 +28,10 @@ pub(super) fn run(layout: &Layout, variables: &Variables) -> anyhow::Result<Exit
     let altered = programs::altered(manifest).map_err(|failure| anyhow::anyhow!(failure.text))?;
     let mut text: String =
         changes.iter().map(|change| diff::unified(change, in_colour())).collect();
+    let (noted, asked) = (record.haproxy_unit(), balancer::started_with(&entries));
+    if let Some(warning) = balancer::warning(noted.as_deref(), asked.as_deref()) {
+        text += &format!("warning: {warning}\n");
+    }
     altered.iter().for_each(|line| text += &format!("{line}\n"));
     print(&text)?;
     Ok(if changes.is_empty() && altered.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{
+    balancer,
     converge::{Converge, announced},
     desired::{Desired, instance},
     failure::{Exit, Failure},
     image::{self, Freshness, Pin},
     observe::observe,
-    plan::plan,
+    plan::{Step, plan},
     programs,
     session::Session,
     worker,
@@ -165,7 +166,7 @@ async fn show(session: &Session, desired: &Desired, text: &Text) -> Result<(), F
     let progress = &session.progress;
     let observed = observe(&session.host, desired, &session.record).await?;
     programs::check(session, desired).await?;
-    if let Some(balancer) = super::balancer::Balancer::of(desired, session.host.layout.is_user) {
+    if let Some(balancer) = balancer::Balancer::of(desired, session.host.layout.is_user) {
         balancer.check(observed.to_write(true)).await?;
     }
     let own = (text.before != text.after).then(|| change_of(text));
@@ -173,6 +174,13 @@ async fn show(session: &Session, desired: &Desired, text: &Text) -> Result<(), F
         progress.say(diff::unified(change, progress.has_colours).trim_end());
     }
     let steps = plan(&desired.asked, &observed.found);
+    let (noted, asked) = (session.record.haproxy_unit(), desired.haproxy_unit());
+    if steps.contains(&Step::Balance)
+        && let Some(warning) =
+            balancer::restart(&session.host, noted.as_deref(), asked.as_deref()).await?
+    {
+        progress.say(&format!("warning: {warning}"));
+    }
     let mut steps: Vec<String> = steps.iter().map(announced).collect();
     steps.extend(worker::to_come(session, desired).await?);
     for (number, step) in (1..).zip(&steps) {

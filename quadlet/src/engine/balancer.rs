@@ -15,7 +15,7 @@ use super::{
     failure::{Exit, Failure},
 };
 use crate::{
-    entry::{Concerns, What},
+    entry::{Concerns, Entry, What},
     files::Change,
     host::{
         Host, journal,
@@ -31,6 +31,63 @@ const BACKEND: &str = "dispatcher_api";
 const PACKAGED: &str = "/etc/haproxy/haproxy.cfg";
 /// How long a reload or a start may take.
 const WITHIN: Duration = Duration::from_secs(60);
+/// Keys of its unit that a process keeps from its start to its end. What other keys say holds from
+/// the next reload or start on.
+const LASTING: [&str; 6] = ["Type", "User", "Group", "Environment", "EnvironmentFile", "ExecStart"];
+
+/// What HAProxy is started with by our drop-in for its unit; nothing where there is none.
+#[must_use]
+pub fn started_with(entries: &[Entry]) -> Option<String> {
+    let drop_in = entries.iter().find(|entry| entry.concerns == Concerns::HaproxyUnit)?;
+    let What::File { content, .. } = &drop_in.what else { return None };
+    let lasts =
+        |line: &&str| line.split_once('=').is_some_and(|(key, _)| LASTING.contains(&key.trim()));
+    Some(content.lines().filter(lasts).collect::<Vec<_>>().join("\n"))
+}
+
+/// What is to be known before HAProxy is begun anew, where a reload is not enough: what it was
+/// started with by our unit, and what is asked.
+#[must_use]
+pub fn warning(noted: Option<&str>, asked: Option<&str>) -> Option<&'static str> {
+    match (noted, asked) {
+        _ if noted == asked => None,
+        (None, _) => Some(
+            "HAProxy is restarted once, where it runs, to begin with our files: connections that are open then are cut",
+        ),
+        (Some(_), Some(_)) => Some(
+            "HAProxy is restarted, since it is to be started with another command, which no reload brings about: \
+             connections that are open then are cut",
+        ),
+        (Some(_), None) => Some(
+            "HAProxy is restarted with the unit of its package, since ours goes: connections that are open then are cut",
+        ),
+    }
+}
+
+/// The same for a host whose HAProxy can be looked at: one that runs with the command that is asked
+/// for is not begun anew, whoever began it.
+///
+/// # Errors
+/// When systemd does not answer.
+pub async fn restart(
+    host: &Host,
+    noted: Option<&str>,
+    asked: Option<&str>,
+) -> Result<Option<&'static str>, Failure> {
+    let Some(warning) = warning(noted, asked) else { return Ok(None) };
+    let runs = host.systemd.command_line(UNIT).await?;
+    let is_as_asked = asked.is_some_and(|asked| is_started_with(&runs, asked));
+    Ok((!is_as_asked).then_some(warning))
+}
+
+/// Whether a command line is the one of these lines of a unit; a reload adds words of its own.
+fn is_started_with(runs: &[String], asked: &str) -> bool {
+    let command = asked.lines().filter_map(|line| line.strip_prefix("ExecStart=")).next_back();
+    let words: Vec<&str> = command.unwrap_or_default().split_whitespace().collect();
+    let Some((program, arguments)) = words.split_first() else { return false };
+    runs.first().is_some_and(|first| first == program)
+        && runs.windows(arguments.len().max(1)).any(|part| part == arguments)
+}
 
 /// HAProxy on this host.
 #[derive(Clone, Debug)]
@@ -99,15 +156,15 @@ impl Balancer {
         Err(Failure::new(Exit::Refused, text))
     }
 
-    /// Has HAProxy read its files, with so many instances: by a start where it does not run with our
-    /// unit yet, by a reload otherwise.
+    /// Has HAProxy read its files, with so many instances: by a restart where no reload can do it, or it
+    /// does not run; by a reload otherwise.
     ///
     /// # Errors
     /// When it refuses; it then serves on as before.
-    pub async fn take_up(&self, host: &Host, is_new_unit: bool, asked: u16) -> Result<(), Failure> {
+    pub async fn take_up(&self, host: &Host, is_restart: bool, asked: u16) -> Result<(), Failure> {
         self.files.check().await.map_err(refused)?;
         let activity = host.systemd.activity(UNIT).await?;
-        if (is_new_unit && self.is_ours) || activity != Some(Activity::Active) {
+        if is_restart || activity != Some(Activity::Active) {
             return start(host).await;
         }
         let command =
@@ -205,4 +262,75 @@ fn refused(error: CheckError) -> Failure {
         CheckError::Layout { .. } => Exit::Failed,
     };
     Failure::new(exit, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        layout::Layout,
+        render::render,
+        variables::{Facts, Variables, deploy},
+    };
+
+    fn entries(text: &str) -> Vec<Entry> {
+        let variables = Variables::new(deploy::parse(text).unwrap(), &Facts::default()).unwrap();
+        render(&variables, &Layout::system()).unwrap()
+    }
+
+    #[test]
+    fn only_what_a_process_keeps_from_its_start_asks_for_a_restart() {
+        let before = started_with(&entries("")).unwrap();
+        assert!(before.contains("ExecStart=/usr/sbin/haproxy -Ws"), "{before}");
+        for (text, is_another) in [
+            ("dispatcher_haproxy_timeout_client: 77", false),
+            ("dispatcher_api_container_scale: 9", false),
+            ("dispatcher_haproxy_program: /opt/haproxy", true),
+            ("dispatcher_haproxy_master_socket: /run/other.sock", true),
+            ("haproxy_config_dir: /etc/haproxy/other.d", true),
+        ] {
+            assert_eq!(started_with(&entries(text)).unwrap() != before, is_another, "{text}");
+        }
+        assert_eq!(started_with(&entries("dispatcher_haproxy_base: false")), None);
+    }
+
+    #[test]
+    fn other_lines_of_the_drop_in_wait_for_a_reload_or_the_next_start() {
+        let mut changed = entries("");
+        let before = started_with(&changed);
+        let drop_in = changed.iter_mut().find(|one| one.concerns == Concerns::HaproxyUnit).unwrap();
+        let What::File { content, .. } = &mut drop_in.what else { panic!("a file") };
+        *content = content
+            .replace("PrivateTmp=true", "# Other words.\nExecReload=/bin/true\nProtectHome=true");
+        assert_eq!(started_with(&changed), before);
+    }
+
+    #[test]
+    fn a_process_that_runs_as_asked_is_known_by_its_words() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let asked = "Environment=\nExecStart=\nExecStart=/usr/sbin/haproxy -Ws -S /m -f /a -f /b";
+        for (runs, expected) in [
+            ("/usr/sbin/haproxy -Ws -S /m -f /a -f /b", true),
+            ("/usr/sbin/haproxy -sf 12 -x sockpair@4 -Ws -S /m -f /a -f /b", true),
+            ("/usr/sbin/haproxy -Ws -f /a -f /b", false),
+            ("/opt/haproxy -Ws -S /m -f /a -f /b", false),
+            ("/usr/sbin/haproxy -Ws -S /m -f /a -f /other", false),
+        ] {
+            assert_eq!(is_started_with(&words(runs), asked), expected, "{runs}");
+        }
+        assert!(!is_started_with(&[], asked) && !is_started_with(&words("a b"), "User=x"));
+    }
+
+    #[test]
+    fn who_is_cut_off_is_told_before() {
+        for (noted, asked, word) in [
+            (None, Some("a"), "once"),
+            (Some("a"), Some("b"), "another command"),
+            (Some("a"), None, "its package"),
+        ] {
+            assert!(warning(noted, asked).unwrap().contains(word));
+        }
+        assert_eq!(warning(Some("a"), Some("a")), None);
+        assert_eq!(warning(None, None), None);
+    }
 }

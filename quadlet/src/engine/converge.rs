@@ -8,7 +8,7 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    balancer::Balancer,
+    balancer::{self, Balancer},
     desired::Desired,
     failure::{Exit, Failure},
     instance::Instances,
@@ -51,12 +51,7 @@ impl Converge<'_> {
     pub async fn run(&mut self) -> Result<usize, Failure> {
         let observed = observe(self.host, self.desired, self.record).await?;
         self.check(&observed).await?;
-        for path in self.record.adopt(&self.desired.entries)? {
-            self.progress.say(&format!(
-                "note: {} was there as it is asked for, and is quadletgen's now",
-                path.display()
-            ));
-        }
+        self.adopt()?;
         let steps = plan(&self.desired.asked, &observed.found);
         for step in &steps {
             self.progress.safe_point()?;
@@ -66,6 +61,21 @@ impl Converge<'_> {
         }
         self.host.systemd.job(Verb::Start, TARGET, self.within).await?;
         Ok(steps.len())
+    }
+
+    /// Takes up what is there as it is asked for.
+    fn adopt(&mut self) -> Result<(), Failure> {
+        let new = self.record.adopt(&self.desired.entries)?;
+        let Some(first) = new.first() else { return Ok(()) };
+        let others = match new.len() {
+            1 => String::new(),
+            count => format!(" and {} other files", count - 1),
+        };
+        self.progress.say(&format!(
+            "note: {}{others} were there as they are asked for: they are quadletgen's now",
+            first.display()
+        ));
+        Ok(())
     }
 
     /// What Podman, systemd and HAProxy say to it. Nothing that they read is touched.
@@ -163,11 +173,19 @@ impl Converge<'_> {
     async fn balance(&mut self, observed: &Observed) -> Result<(), Failure> {
         let Some(balancer) = self.balancer() else { return Ok(()) };
         let unit = self.desired.haproxy_unit();
-        let is_new_unit = self.record.haproxy_unit() != unit;
+        let noted = self.record.haproxy_unit();
+        let restart = balancer::restart(self.host, noted.as_deref(), unit.as_deref()).await?;
+        let is_restart = restart.is_some();
+        if let Some(warning) = restart {
+            self.progress.say(&format!("note: {warning}"));
+        }
         self.record.forget_haproxy()?;
         self.record.carry_out(observed.to_write(true))?;
+        if is_restart && unit.is_none() {
+            self.without_drop_in(observed).await?;
+        }
         let count = u16::try_from(self.desired.asked.instances.len()).unwrap_or(u16::MAX);
-        balancer.take_up(self.host, is_new_unit, count).await?;
+        balancer.take_up(self.host, is_restart, count).await?;
         self.record.note_haproxy_unit(unit.as_ref())?;
         if let Some(digest) = &self.desired.asked.balancer {
             self.record.note_haproxy(digest)?;
@@ -176,6 +194,15 @@ impl Converge<'_> {
             self.instances(Some(&balancer)).until_up(index).await?;
         }
         Ok(())
+    }
+
+    /// Gives HAProxy the unit of its package back: started with ours, it could not even be reloaded
+    /// once the files are gone that ours names.
+    async fn without_drop_in(&mut self, observed: &Observed) -> Result<(), Failure> {
+        let drop_in = observed.to_remove().filter(|one| one.concerns == Concerns::HaproxyUnit);
+        self.record.forget_systemd()?;
+        self.record.carry_out(drop_in)?;
+        Ok(self.host.systemd.daemon_reload().await?)
     }
 
     async fn end(&self, unit: &str) -> Result<(), Failure> {

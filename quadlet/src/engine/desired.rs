@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
+    balancer,
     failure::{Exit, Failure},
     image::Pin,
     inputs::{self, Unit},
@@ -88,13 +89,10 @@ impl Desired {
         health::Question { address, method: "GET".to_owned(), path }
     }
 
-    /// The digest over the drop-in of HAProxy's unit, where that is ours.
+    /// What HAProxy is started with, where its unit is ours.
     #[must_use]
     pub fn haproxy_unit(&self) -> Option<String> {
-        let mut entries =
-            self.entries.iter().filter(|entry| entry.concerns == Concerns::HaproxyUnit).peekable();
-        entries.peek()?;
-        Some(inputs::of_entries(entries))
+        balancer::started_with(&self.entries)
     }
 
     /// The files of HAProxy.

@@ -92,6 +92,15 @@ trait Unit {
     fn active_state(&self) -> zbus::fdo::Result<String>;
 }
 
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Service",
+    default_service = "org.freedesktop.systemd1"
+)]
+trait Service {
+    #[zbus(property(emits_changed_signal = "false"), name = "MainPID")]
+    fn main_pid(&self) -> zbus::fdo::Result<u32>;
+}
+
 type Listed =
     (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
@@ -276,6 +285,28 @@ impl Systemd {
             Activity::of(&proxy.active_state().await.map_err(|error| failed(error.into()))?);
         let load = proxy.load_state().await.map_err(|error| failed(error.into()))?;
         Ok((load != "not-found" || activity != Activity::Inactive).then_some(activity))
+    }
+}
+
+impl Systemd {
+    /// The command line of a service's main process, by words; nothing where none runs.
+    ///
+    /// # Errors
+    /// When systemd does not answer.
+    pub async fn command_line(&self, unit: &str) -> Result<Vec<String>, SystemdError> {
+        let failed = |error| refused(&format!("tell of {unit}"), error);
+        let path = self.manager.load_unit(unit).await.map_err(failed)?;
+        let proxy = ServiceProxy::builder(&self.connection)
+            .path(path)
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+            .map_err(failed)?;
+        let pid = proxy.main_pid().await.map_err(|error| failed(error.into()))?;
+        // It may have ended meanwhile.
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = words.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+        Ok(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
     }
 }
 
