@@ -7,6 +7,7 @@
 //!
 //! What the database says comes through the traits of [`ports`]; this crate knows no SQL.
 
+pub mod addresses;
 pub mod clock;
 pub mod drain;
 pub mod feed;

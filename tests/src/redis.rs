@@ -146,6 +146,19 @@ impl PrivateRedis {
         Ok(connection)
     }
 
+    /// Makes it a replica of another one, or what takes writes.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn follow(&self, other: Option<&Self>) -> Result<()> {
+        let mut command = redis::cmd("REPLICAOF");
+        match other {
+            Some(other) => command.arg("127.0.0.1").arg(other.port),
+            None => command.arg("NO").arg("ONE"),
+        };
+        Ok(command.query_async(&mut self.client().await?).await?)
+    }
+
     /// Makes it forget everything.
     ///
     /// # Errors

@@ -65,6 +65,8 @@ pub struct Shared {
     pub stores: Stores,
     /// Redis.
     pub redis: PrivateRedis,
+    /// Where trackers and instances are told that it is.
+    pub redis_url: String,
     /// The SSO server.
     pub issuer: Issuer,
     /// The shared secrets.
@@ -87,14 +89,15 @@ impl Shared {
     pub async fn with(database: Database, redis: PrivateRedis) -> Result<Self> {
         let stores = database.stores().await?;
         let keyring = Arc::new(Keyring::parse(SECRET_KEYS)?);
-        Ok(Self { database, stores, redis, issuer: Issuer::start()?, keyring })
+        let redis_url = redis.url();
+        Ok(Self { database, stores, redis, redis_url, issuer: Issuer::start()?, keyring })
     }
 
     /// The environment of a tracker.
     fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("DATABASE_URL", self.database.url.clone()),
-            ("REDIS_URL", self.redis.url()),
+            ("REDIS_URL", self.redis_url.clone()),
             ("DISPATCHER_SECRET_KEYS", SECRET_KEYS.to_owned()),
             ("SSO_URL", self.issuer.url().to_owned()),
             ("SSO_REALM", REALM.to_owned()),
@@ -158,7 +161,7 @@ impl Shared {
     /// When its address cannot be used.
     pub fn auth_redis(&self) -> Result<AuthRedis> {
         let authorities = self.redis.authority().map(std::fs::read).transpose()?;
-        Ok(AuthRedis::at(&self.redis.url(), authorities)?)
+        Ok(AuthRedis::at(&self.redis_url, authorities)?)
     }
 
     /// Makes a key of a service; its id.

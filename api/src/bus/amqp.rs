@@ -7,11 +7,15 @@ use std::{
     fmt,
     net::{Shutdown, SocketAddr, TcpStream},
     os::fd::AsFd as _,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
+use auth_tracker::addresses::of_each_host;
 use lapin::{
     AsyncTcpStream, BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
     options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions},
@@ -30,9 +34,11 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// The delivery mode of messages that outlive the server.
 const PERSISTENT: u8 = 2;
 
-/// A RabbitMQ.
+/// A RabbitMQ, of one server or several.
 pub struct AmqpBroker {
-    uri: AMQPUri,
+    servers: Vec<AMQPUri>,
+    /// The one that is tried first: that which was there the last time.
+    first: AtomicUsize,
     name: String,
     timeout: Duration,
     tls: Arc<rustls::ClientConfig>,
@@ -40,9 +46,13 @@ pub struct AmqpBroker {
 
 impl fmt::Debug for AmqpBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let authority = &self.uri.authority;
-        write!(f, "AmqpBroker({}:{})", authority.host, authority.port)
+        let places: Vec<String> = self.servers.iter().map(place).collect();
+        write!(f, "AmqpBroker({})", places.join(","))
     }
+}
+
+fn place(uri: &AMQPUri) -> String {
+    format!("{}:{}", uri.authority.host, uri.authority.port)
 }
 
 impl AmqpBroker {
@@ -58,15 +68,34 @@ impl AmqpBroker {
         tls: Arc<rustls::ClientConfig>,
     ) -> Result<Self, BrokerError> {
         let unusable = |_| {
-            let allowed = "amqp://user:password@host:port/vhost (special characters as %XX)";
+            let allowed =
+                "amqp://user:password@host:port[,host:port…]/vhost (special characters as %XX)";
             BrokerError(format!("AMQP_URL cannot be understood; allowed: {allowed}, or amqps://"))
         };
-        let mut uri: AMQPUri = url.parse().map_err(unusable)?;
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        Ok(Self { uri, name: name.to_owned(), timeout, tls })
+        let mut servers = Vec::new();
+        for url in of_each_host(url) {
+            let mut uri: AMQPUri = url.parse().map_err(unusable)?;
+            uri.query.heartbeat.get_or_insert(HEARTBEAT);
+            servers.push(uri);
+        }
+        Ok(Self { servers, first: AtomicUsize::new(0), name: name.to_owned(), timeout, tls })
     }
 
-    async fn line(&self, socket: Socket) -> Result<AmqpLine, lapin::Error> {
+    /// A line to one server, within the time that each step has.
+    async fn line_to(&self, uri: &AMQPUri) -> Result<AmqpLine, BrokerError> {
+        let socket = Socket::default();
+        let mut unless_open = GiveUp(Some(socket.clone()));
+        match tokio::time::timeout(self.timeout, self.line(uri, socket)).await {
+            Ok(Ok(line)) => {
+                unless_open.0 = None;
+                Ok(line)
+            }
+            Ok(Err(error)) => Err(BrokerError(error.to_string())),
+            Err(_) => Err(BrokerError(format!("no connection within {:?}", self.timeout))),
+        }
+    }
+
+    async fn line(&self, uri: &AMQPUri, socket: Socket) -> Result<AmqpLine, lapin::Error> {
         let options = ConnectionProperties::default()
             .with_connection_name(LongString::from(self.name.as_str()));
         let (guarded, tls) = (socket.clone(), RustlsConnector::from(Arc::clone(&self.tls)));
@@ -84,7 +113,7 @@ impl AmqpBroker {
                 AMQPScheme::AMQPS => stream.into_rustls(&tls, &uri.authority.host).await?,
             })
         };
-        let connection = Connection::connector(self.uri.clone(), runtime, connect, options).await?;
+        let connection = Connection::connector(uri.clone(), runtime, connect, options).await?;
         let channel = connection.create_channel().await?;
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
         for exchange in [RUNS, RUN_HOSTS] {
@@ -99,16 +128,22 @@ impl AmqpBroker {
 #[async_trait]
 impl Broker for AmqpBroker {
     async fn open(&self) -> Result<Arc<dyn Line>, BrokerError> {
-        let socket = Socket::default();
-        let mut unless_open = GiveUp(Some(socket.clone()));
-        match tokio::time::timeout(self.timeout, self.line(socket)).await {
-            Ok(Ok(line)) => {
-                unless_open.0 = None;
-                Ok(Arc::new(line))
+        let first = self.first.load(Ordering::Relaxed);
+        let mut reasons = Vec::new();
+        for (number, uri) in self.servers.iter().enumerate().cycle().skip(first) {
+            match self.line_to(uri).await {
+                Ok(line) => {
+                    self.first.store(number, Ordering::Relaxed);
+                    return Ok(Arc::new(line));
+                }
+                Err(error) if self.servers.len() == 1 => return Err(error),
+                Err(error) => reasons.push(format!("{}: {error}", place(uri))),
             }
-            Ok(Err(error)) => Err(BrokerError(error.to_string())),
-            Err(_) => Err(BrokerError(format!("no connection within {:?}", self.timeout))),
+            if reasons.len() == self.servers.len() {
+                break;
+            }
         }
+        Err(BrokerError(reasons.join("; ")))
     }
 }
 
@@ -240,7 +275,9 @@ mod tests {
         let second = Duration::from_secs(1);
         let broker = broker("amqp://u:hunter2@mq.example:5673/%2f", second).unwrap();
         assert_eq!(format!("{broker:?}"), "AmqpBroker(mq.example:5673)");
-        assert_eq!(broker.uri.query.heartbeat, Some(HEARTBEAT));
+        assert_eq!(broker.servers[0].query.heartbeat, Some(HEARTBEAT));
+        let several = super::tests::broker("amqps://u:hunter2@a,b:5673/v", second).unwrap();
+        assert_eq!(format!("{several:?}"), "AmqpBroker(a:5671,b:5673)");
         let error = super::tests::broker("amqp://u:hunter2@[broken", second).unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }

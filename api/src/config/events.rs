@@ -15,8 +15,9 @@ const fn spec(names: &'static [&'static str], about: &'static str, allowed: &'st
 
 const AMQP_URL: Spec = Spec {
     names: &["AMQP_URL", "AMQP_BROKER_URL"],
-    about: "The RabbitMQ that events are published to; unset: events are kept and not published.",
-    allowed: "amqp://user:password@host:port/vhost, or amqps://…",
+    about: "The RabbitMQ that events are published to; unset: events are kept and not published. Of \
+            several servers one that answers is used.",
+    allowed: "amqp://user:password@host:port[,host:port…]/vhost, or amqps://…",
     secret: true,
 };
 const MESSAGE_MAX: Spec = spec(

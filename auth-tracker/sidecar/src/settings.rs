@@ -57,8 +57,8 @@ impl TrackerSettings {
         let logging = LogSettings::read(&mut source, Form::Serve);
         if auth.redis.is_none() {
             source.error(
-                "REDIS_URL is required: redis://[user:password@]host[:port][/database], the same \
-                 as for the service; without Redis there is nothing to track, since every \
+                "REDIS_URL is required: redis://[user:password@]host[:port][,host…][/database], the \
+                 same as for the service; without Redis there is nothing to track, since every \
                  instance asks the sources itself",
             );
         }

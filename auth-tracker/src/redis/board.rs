@@ -110,7 +110,7 @@ impl AuthRedis {
         let late = |_| PortError("it did not answer in time".to_owned());
         let failed = |error: redis::RedisError| PortError(super::plain(&error));
         let subscribing = async {
-            let mut subscription = self.client.get_async_pubsub().await?;
+            let mut subscription = self.servers.client().await.get_async_pubsub().await?;
             subscription.subscribe(channel).await?;
             Ok(subscription)
         };

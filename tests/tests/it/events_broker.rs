@@ -10,6 +10,7 @@ use dispatcher_api::{
 use dispatcher_tests::{
     conformance::fixtures::{hosts, now, run},
     consumer::{Consumer, Message},
+    ports,
     postgres::Database,
     process::{BASE, PATIENCE, Service},
     rabbitmq::PrivateRabbit,
@@ -42,10 +43,12 @@ impl Stage {
         Self { rabbit, consumer, database, stores, client, directory }
     }
 
+    /// An instance whose address of the broker also names a server that is never there.
     async fn instance(&self, name: &str, more: &[(&str, &str)]) -> Service {
         let directory = self.directory.path().join(name);
         std::fs::create_dir_all(&directory).unwrap();
-        let url = self.rabbit.url();
+        let gone = format!("guest@localhost:{},", ports::free().unwrap());
+        let url = self.rabbit.url().replace("guest@", &gone);
         let own = [
             ("AMQP_URL", url.as_str()),
             ("AMQP_CONFIRM_TIMEOUT", "2"),

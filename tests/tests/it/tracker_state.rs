@@ -11,6 +11,7 @@ use dispatcher_tests::{
     authority::Authority,
     jwt::Algorithm,
     oidc::{Mode, PathStyle},
+    ports,
     postgres::Database,
     redis::{Options, PrivateRedis},
     tracker::{InstanceFeed, Shared, until},
@@ -237,4 +238,39 @@ async fn redis_may_want_tls_and_a_password_which_nobody_sees() {
     for tail in [tracker.guarded.tail(), untrusting.guarded.tail()] {
         assert!(!tail.contains("hunter2"), "{tail}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_redis_the_one_that_takes_writes_is_asked() {
+    let second = PrivateRedis::start().await.unwrap();
+    let mut shared = Shared::start().await.unwrap();
+    second.follow(Some(&shared.redis)).await.unwrap();
+    // The replica first, and one that is never there.
+    let (ports, dead) = ([second.port(), shared.redis.port()], ports::free().unwrap());
+    let [replica, main] = ports;
+    shared.redis_url = format!("redis://127.0.0.1:{dead},127.0.0.1:{replica},127.0.0.1:{main}/0");
+    let _tracker = shared.started(&[]).await.unwrap();
+    let instance = shared.instance().unwrap();
+    on_the_shared_way(&instance).await;
+    let key = shared.make_key().await.unwrap();
+    instance.until_has(&key, true).await.unwrap();
+    let copied = async |at: &PrivateRedis| {
+        let mut client = at.client().await.unwrap();
+        redis::cmd("EXISTS").arg(SNAPSHOT).query_async::<u8>(&mut client).await.unwrap() == 1
+    };
+    assert!(copied(&shared.redis).await);
+    // Its operator makes the other one what takes writes.
+    shared.redis.process().kill().unwrap();
+    second.follow(None).await.unwrap();
+    second.flush().await.unwrap();
+    until("the other one is used", async || copied(&second).await).await.unwrap();
+    on_the_shared_way(&instance).await;
+    let key = shared.make_key().await.unwrap();
+    instance.until_has(&key, true).await.unwrap();
+    // The first comes back and does not know yet that it is not asked any more.
+    shared.redis.restart().await.unwrap();
+    shared.redis.follow(Some(&second)).await.unwrap();
+    shared.revoke_key(&key).await.unwrap();
+    instance.until_has(&key, false).await.unwrap();
+    on_the_shared_way(&instance).await;
 }

@@ -83,7 +83,8 @@ const REDIS_URL: Spec = Spec {
     names: &["REDIS_URL", "DCI_REDIS_URL"],
     about: "Redis, where the tracker keeps the authentication state for all instances. Without it, \
             every instance asks the database and the SSO server itself.",
-    allowed: "redis://[user:password@]host[:port][/database], or rediss:// with TLS",
+    allowed: "redis://[user:password@]host[:port][,host…][/database], or rediss:// with TLS; of \
+              several the one that takes writes is asked",
     secret: true,
 };
 const MAX_STALENESS: Spec = Spec {
