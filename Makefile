@@ -1,10 +1,21 @@
 # Every target works on a fresh machine: it says or installs what it needs first.
-# Variables: PORT, DATA_DIR, ONCE=1 (make run); BASE, IMAGE (make image); LONG=1 (make test-host).
+# Variables: PORT, DATA_DIR, ONCE=1 (make run); BASE, IMAGE (make image); LONG=1, PROFILE=dev (make test-host).
 
 .DEFAULT_GOAL := help
 .PHONY: help deps run test test-host image programs bench lint ci
 
+# What test-host does where LONG=1 is not said: every part once, in less than ten minutes.
+SHORT := first:: image:: lossless::nothing refused:: scales:: secrets::
 PROGRAMS := -p dispatcher-api -p auth-tracker-sidecar -p dispatchctl -p dispatcher-worker -p quadletgen
+# PROFILE=dev takes those that `make test` builds.
+PROFILE ?= release
+ifeq ($(PROFILE),dev)
+BUILD_PROGRAMS = cargo build --locked --workspace --all-targets
+PROGRAMS_DIR = target/debug
+else
+BUILD_PROGRAMS = cargo build --release --locked $(PROGRAMS)
+PROGRAMS_DIR = target/release
+endif
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,16 +35,17 @@ test: ## Every test, with its own private services.
 
 test-host: ## The deployment on real hosts (root; systemd, Podman, HAProxy in namespaces). LONG=1 for all of it.
 	@scripts/deps.sh host
-	@$(MAKE) --no-print-directory programs
-	tests/testhost/images api target/release
-	cargo test --locked -p dispatcher-tests --features testhost --test host -- --test-threads=1 --nocapture
+	$(BUILD_PROGRAMS)
+	tests/testhost/images api $(PROGRAMS_DIR)
+	cargo test --locked --workspace --features dispatcher-tests/testhost --test host -- \
+		--test-threads=1 --nocapture $(if $(filter 1,$(LONG)),,$(SHORT))
 
 image: ## The container image, where podman is: localhost/dispatcher-api (BASE=…, IMAGE=…).
 	@scripts/image.sh
 
 programs:
 	@scripts/deps.sh run
-	cargo build --release --locked $(PROGRAMS)
+	$(BUILD_PROGRAMS)
 
 bench: ## Print the figures of the hot paths as ratios to bare loops.
 	@scripts/deps.sh test

