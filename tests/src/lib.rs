@@ -30,5 +30,6 @@ pub mod s3;
 pub mod service;
 pub mod statements;
 pub mod supervisor;
+pub mod tls_listener;
 pub mod tracker;
 pub mod worker;

@@ -23,11 +23,13 @@ use axum::{
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     device::{Devices, Grant},
     jwt::{Algorithm, SigningKey},
     ports,
+    tls_listener::TlsListener,
 };
 
 /// The realm that it has.
@@ -79,6 +81,7 @@ pub struct Requests {
 pub struct Issuer {
     address: SocketAddr,
     shared: Arc<Shared>,
+    tls: Option<TlsAcceptor>,
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -113,6 +116,14 @@ impl Issuer {
     /// # Errors
     /// When no port is free.
     pub fn start() -> Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// The same, which speaks TLS.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn start_with(tls: Option<TlsAcceptor>) -> Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
         let told = Told {
             style: PathStyle::Plain,
@@ -120,13 +131,13 @@ impl Issuer {
             keys: vec![Arc::new(SigningKey::new("key-1", Algorithm::Rs256)?)],
         };
         let shared = Shared {
-            url: format!("http://{address}"),
+            url: format!("http{}://{address}", if tls.is_some() { "s" } else { "" }),
             told: Mutex::new(told),
             devices: Mutex::default(),
             counts: Counts::default(),
             keys_at: Mutex::default(),
         };
-        let issuer = Self { address, shared: Arc::new(shared), runtime: Mutex::new(None) };
+        let issuer = Self { address, shared: Arc::new(shared), tls, runtime: Mutex::new(None) };
         issuer.up()?;
         Ok(issuer)
     }
@@ -170,9 +181,13 @@ impl Issuer {
         let runtime = builder.worker_threads(1).enable_all().build()?;
         let listener = listen(self.address)?;
         let router = Router::new().fallback(answer).with_state(Arc::clone(&self.shared));
+        let tls = self.tls.clone();
         runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router).await
+            let plain = tokio::net::TcpListener::from_std(listener)?;
+            match tls {
+                None => axum::serve(plain, router).await,
+                Some(acceptor) => axum::serve(TlsListener { plain, acceptor }, router).await,
+            }
         });
         *locked(&self.runtime) = Some(runtime);
         Ok(())

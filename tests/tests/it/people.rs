@@ -7,8 +7,10 @@ use std::{
 };
 
 use dispatcher_tests::{
+    authority::Authority,
     oidc::Issuer,
     process::{BASE, PATIENCE, Service, binary},
+    tls_listener,
 };
 use dispatcher_wire::service_key;
 use serde_json::{Value, json};
@@ -116,4 +118,36 @@ async fn a_person_logs_in_at_the_issuer_and_is_known_to_the_service() {
     assert_eq!(ended(program(home, &["logout"])).await.0, Some(0));
     let (status, _, stderr) = ended(program(home, &["identity"])).await;
     assert!(status == Some(1) && stderr.contains("no key was sent"), "{stderr}");
+}
+
+#[tokio::test]
+async fn an_issuer_whose_authority_only_the_operator_knows() {
+    let (authority, directory) = (Authority::new().unwrap(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("authority.pem");
+    let acceptor = tls_listener::acceptor(&authority, directory.path()).unwrap();
+    let issuer = Issuer::start_with(Some(acceptor)).unwrap();
+    let (name, file) = (issuer.issuer(), file.to_str().unwrap());
+    assert!(name.starts_with("https://"), "{name}");
+    for (number, trusted) in [("1", true), ("2", false)] {
+        let mut variables = vec![("SSO_ISSUER", name.as_str())];
+        variables.extend(trusted.then_some(("TLS_CA_FILE", file)));
+        let service =
+            Service::start_with(&directory.path().join(number), &variables).await.unwrap();
+        let token = issuer.token(&json!({"org_id": service.org_id})).unwrap();
+        let since = Instant::now();
+        loop {
+            let request = reqwest::Client::new().get(format!("{}{BASE}/runs", service.url));
+            let status = request.bearer_auth(&token).send().await.unwrap().status();
+            let log = std::fs::read_to_string(service.directory.join("service.log")).unwrap();
+            // It was told why not, and nobody is let in.
+            if !trusted && log.to_lowercase().contains("unknownissuer") && !status.is_success() {
+                break;
+            }
+            if trusted && status.is_success() {
+                break;
+            }
+            assert!(since.elapsed() < PATIENCE, "trusted: {trusted}, {status}\n{log}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
