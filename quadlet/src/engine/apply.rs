@@ -122,8 +122,8 @@ fn variables(session: &Session, text: &str) -> Result<Variables, Failure> {
 }
 
 /// The very image: the one found before for this name, or looked for now.
-async fn pin(session: &Session, request: &Request, named: &str) -> Result<Pin, Failure> {
-    let podman = &session.host.podman;
+async fn pin(session: &mut Session, request: &Request, named: &str) -> Result<Pin, Failure> {
+    let podman = session.host.podman;
     let is_roll = matches!(request, Request::Roll(_));
     let known = [session.record.asked_image(), session.record.good_image()];
     for pin in known.into_iter().flatten().filter(|pin| pin.named == named && !is_roll) {
@@ -133,15 +133,11 @@ async fn pin(session: &Session, request: &Request, named: &str) -> Result<Pin, F
     }
     if session.options.is_dry_run {
         let unknown = || Pin { named: named.to_owned(), reference: named.to_owned() };
-        return Ok(image::look(podman, named).await?.unwrap_or_else(unknown));
+        return Ok(image::look(&podman, named).await?.unwrap_or_else(unknown));
     }
-    image::resolve(
-        podman,
-        &session.progress,
-        named,
-        if is_roll { Freshness::Newest } else { Freshness::Here },
-    )
-    .await
+    let freshness = if is_roll { Freshness::Newest } else { Freshness::Here };
+    let wanted = (named, freshness);
+    image::resolve(&podman, &session.progress, &mut session.record, wanted).await
 }
 
 async fn services_images(session: &Session, variables: &Variables) -> Result<(), Failure> {
@@ -245,6 +241,9 @@ async fn converge(session: &mut Session, desired: &Desired) -> Result<usize, Fai
 async fn finish(session: &mut Session, desired: &Desired, steps: usize) -> Result<(), Failure> {
     session.record.note_good_image(&desired.pin)?;
     let steps = steps + worker::take_up(session, desired).await?;
+    if let Err(failure) = image::forget_surplus(session).await {
+        session.progress.say(&format!("note: names of old images were left: {}", failure.text));
+    }
     let count = desired.asked.instances.len();
     let done = match steps {
         0 => "nothing to do: ",

@@ -15,7 +15,7 @@ use crate::{
     entry::Entry,
     files::{
         self, Change, FilesError, Manifest,
-        manifest::{Image, Program},
+        manifest::{Image, Program, Tag},
     },
     layout::Layout,
 };
@@ -168,6 +168,29 @@ impl Record {
     /// When the manifest cannot be written.
     pub fn note_asked_image(&mut self, pin: &Pin) -> Result<(), Failure> {
         self.set(ASKED_IMAGE, pin)
+    }
+
+    /// Notes a name for an image, before the image is given it.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_tag(&mut self, name: &str, tag: Tag) -> Result<(), Failure> {
+        if self.manifest.tags.get(name) == Some(&tag) {
+            return Ok(());
+        }
+        self.manifest.tags.insert(name.to_owned(), tag);
+        Ok(self.manifest.save(&self.path)?)
+    }
+
+    /// Forgets it, when it is gone.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn forget_tag(&mut self, name: &str) -> Result<(), Failure> {
+        match self.manifest.tags.remove(name) {
+            Some(_) => Ok(self.manifest.save(&self.path)?),
+            None => Ok(()),
+        }
     }
 
     /// Notes a program, before it is put into its place and afterwards.

@@ -11,7 +11,7 @@ use super::{
     balancer,
     desired::index,
     failure::{Exit, Failure},
-    programs,
+    image, programs,
     record::Made,
     session::Session,
     worker,
@@ -54,6 +54,10 @@ pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Fail
     haproxy(session, &of_haproxy).await?;
     stop(session).await?;
     remove(session, &others).await?;
+    let names: Vec<String> = session.record.manifest.tags.keys().cloned().collect();
+    for name in names {
+        image::forget(session, &name).await?;
+    }
     if has_data {
         data(session, variables.as_ref(), &made).await?;
     }

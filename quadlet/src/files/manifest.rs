@@ -33,6 +33,9 @@ pub struct Manifest {
     /// The images that were in use, the newest last.
     #[serde(default)]
     pub images: Vec<Image>,
+    /// Names that were given to images, so that they stay on this host.
+    #[serde(default)]
+    pub tags: BTreeMap<String, Tag>,
     /// Programs that were taken out of an image, by path.
     #[serde(default)]
     pub programs: BTreeMap<PathBuf, Program>,
@@ -42,6 +45,15 @@ pub struct Manifest {
     /// What commands note for those after them.
     #[serde(default)]
     pub notes: Map<String, Value>,
+}
+
+/// The image that was given a name.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Tag {
+    /// Its identity on this host.
+    pub id: String,
+    /// Its digest, empty where it has none.
+    pub digest: String,
 }
 
 /// A program that was taken out of an image.

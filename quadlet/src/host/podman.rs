@@ -1,6 +1,10 @@
 //! Podman through its program: version, images by digest, containers of units, files out of images.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use serde::Deserialize;
 
@@ -101,13 +105,23 @@ impl Podman {
         Ok(())
     }
 
-    /// Takes a name away; a name that is not there is no trouble.
+    /// Takes a name away from its image, and leaves the image and its other names.
     ///
     /// # Errors
-    /// When Podman cannot be run.
+    /// When Podman refuses.
     pub async fn untag(&self, name: &str) -> Result<(), HostError> {
-        podman(["untag", name]).output(None).await?;
+        // With the name once only, it would take all names away.
+        podman(["untag", name, name]).run().await?;
         Ok(())
+    }
+
+    /// The images of all containers, by identity, whoever made them.
+    ///
+    /// # Errors
+    /// When Podman cannot be asked.
+    pub async fn images_in_use(&self) -> Result<BTreeSet<String>, HostError> {
+        let text = podman(["ps", "--all", "--no-trunc", "--format", "{{.ImageID}}"]).run().await?;
+        Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
     /// The running containers that units made, by the unit's name.

@@ -135,6 +135,8 @@ pub enum Activity {
     Active,
     /// On its way there, or between two attempts.
     Activating,
+    /// On its way to its end: an instance that drains still answers what it has begun.
+    Deactivating,
     /// It ended badly.
     Failed,
     /// Anything else: it does not run.
@@ -144,8 +146,9 @@ pub enum Activity {
 impl Activity {
     fn of(word: &str) -> Self {
         match word {
-            "active" | "reloading" => Self::Active,
+            "active" | "reloading" | "refreshing" => Self::Active,
             "activating" => Self::Activating,
+            "deactivating" => Self::Deactivating,
             "failed" => Self::Failed,
             _ => Self::Inactive,
         }
@@ -157,6 +160,7 @@ impl Activity {
         match self {
             Self::Active => "active",
             Self::Activating => "activating",
+            Self::Deactivating => "deactivating",
             Self::Failed => "failed",
             Self::Inactive => "inactive",
         }
@@ -312,4 +316,18 @@ impl Systemd {
 
 fn refused(what: &str, source: zbus::Error) -> SystemdError {
     SystemdError::Refused { what: what.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Activity;
+
+    #[test]
+    fn a_unit_that_ends_is_not_taken_for_one_at_rest() {
+        for word in ["active", "activating", "deactivating", "failed", "inactive"] {
+            assert_eq!(Activity::of(word).word(), word);
+        }
+        assert_eq!(Activity::of("reloading"), Activity::Active);
+        assert_eq!(Activity::of("refreshing"), Activity::Active);
+    }
 }

@@ -305,3 +305,20 @@ fn of_a_bare_host_the_first_instance_goes_ahead() {
         ]
     );
 }
+
+#[test]
+fn what_still_drains_is_waited_for_or_begun_anew() {
+    let wish = |scale| Wish { scale, inputs: 0, has_service: false, has_tracker: false };
+    let mut world = World::default();
+    world.run(&wish(3), None);
+    let drains = |wanted: u16, index: u16| {
+        let mut world = world.clone();
+        world.run(&wish(wanted), None);
+        let mut found = world.found(&wish(wanted));
+        let inputs = Some(wish(wanted).inputs());
+        found.instances.insert(index, Running { is_up: false, inputs });
+        plan(&wish(wanted).asked(), &found)
+    };
+    assert_eq!(drains(2, 2), [Step::Stop([2].into())]);
+    assert_eq!(drains(3, 2), [Step::Start([2].into())]);
+}
