@@ -23,7 +23,7 @@ pub(super) const AFTER: &str = "Exit status: 0 done · 1 failed · 2 wrong input
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Checks the host, writes deploy.yml with every default where there is none, makes secrets.
-    Init,
+    Init(Showing),
     /// Brings the host to what deploy.yml says.
     Apply(Changing),
     /// So many instances: changes the one line of deploy.yml, then applies it.
@@ -84,7 +84,22 @@ pub(super) enum SecretCommand {
     Set {
         /// Its name, such as dispatcher-db-password.
         name: String,
+        #[command(flatten)]
+        showing: Showing,
     },
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Showing {
+    /// Show what would be made, and change nothing. No secret is shown.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Showing {
+    fn options(self) -> Options {
+        Options { is_dry_run: self.dry_run, ..AT_ONCE }
+    }
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -122,7 +137,7 @@ impl Command {
     async fn obey(self, layout: Layout) -> Result<(), Failure> {
         may(&layout)?;
         match self {
-            Self::Init => init::init(&mut begin(layout, READING).await?).await,
+            Self::Init(showing) => init::init(&mut begin(layout, showing.options()).await?).await,
             Self::Apply(changing) => change(layout, changing.options(), &Request::Apply).await,
             Self::Scale { count, changing } => {
                 change(layout, changing.options(), &Request::Scale(count)).await
@@ -135,7 +150,7 @@ impl Command {
                 change(layout, changing.options(), &Request::Rollback).await
             }
             Self::Status { json } => {
-                let options = Options { is_dry_run: true, ..READING };
+                let options = Options { is_dry_run: true, ..AT_ONCE };
                 status::show(&begin(layout, options).await?, json).await
             }
             Self::Logs { of, follow, lines } => {
@@ -144,14 +159,15 @@ impl Command {
             Self::Uninstall { data, changing } => {
                 uninstall::uninstall(&mut begin(layout, changing.options()).await?, data).await
             }
-            Self::Secret(SecretCommand::Set { name }) => {
-                secret::set(&begin(layout, READING).await?, &name).await
+            Self::Secret(SecretCommand::Set { name, showing }) => {
+                secret::set(&mut begin(layout, showing.options()).await?, &name).await
             }
         }
     }
 }
 
-const READING: Options =
+/// For commands that wait for no instance.
+const AT_ONCE: Options =
     Options { is_dry_run: false, is_keeping: false, within: Duration::from_secs(60) };
 
 async fn begin(layout: Layout, options: Options) -> Result<Session, Failure> {

@@ -11,12 +11,13 @@ use super::{
     session::Session,
 };
 use crate::{
-    entry::What,
-    files,
+    entry::{Concerns, What},
+    files::{self, Change, diff},
     host::podman::NEEDED,
+    jinja::Context,
     layout::Layout,
     variables::{
-        Variables,
+        Facts, Variables,
         secrets::{Making, Secret},
         spec::{self, Variable},
     },
@@ -34,15 +35,18 @@ const PASSWORD: usize = 40;
 pub async fn init(session: &mut Session) -> Result<(), Failure> {
     session.options.within = std::time::Duration::from_secs(60);
     let mut lacking = needed(session).await?;
-    let is_new = deploy_file(session)?;
-    let variables = Variables::load(&session.host.layout)?;
+    let path = session.host.layout.deploy_file();
+    let is_new = matches!(files::look(&path), Ok(None));
+    let variables = match is_new {
+        // All of it is comments.
+        true => Variables::new(Context::new(), &Facts::of_host(&session.host.layout))?,
+        false => Variables::load(&session.host.layout)?,
+    };
     haproxy(&session.host.layout, &variables, &mut lacking);
     if !lacking.is_empty() {
         return Err(Failure::new(Exit::Lacking, lacking.join("\n")));
     }
-    let path = session.host.layout.deploy_file();
-    let word = if is_new { "written" } else { "there already, left as it is" };
-    session.progress.say(&format!("✓ {} {word}", path.display()));
+    deploy_file(session, &path, is_new)?;
     let missing = secrets(session, &variables).await?;
     for secret in &missing {
         session.progress.say(&format!(
@@ -50,10 +54,10 @@ pub async fn init(session: &mut Session) -> Result<(), Failure> {
             secret.name, secret.setting, secret.name
         ));
     }
-    let next = if missing.is_empty() {
-        "next: quadletgen apply"
-    } else {
-        "next: set these secrets, then quadletgen apply"
+    let next = match (session.options.is_dry_run, missing.is_empty()) {
+        (true, _) => "nothing was changed (--dry-run)",
+        (_, true) => "next: quadletgen apply",
+        _ => "next: set these secrets, then quadletgen apply",
     };
     session.progress.say(next);
     Ok(())
@@ -106,13 +110,28 @@ fn haproxy(layout: &Layout, variables: &Variables, lacking: &mut Vec<String>) {
     }
 }
 
-fn deploy_file(session: &Session) -> Result<bool, Failure> {
-    let path = session.host.layout.deploy_file();
-    if path.exists() {
-        return Ok(false);
+fn deploy_file(session: &Session, path: &Path, is_new: bool) -> Result<(), Failure> {
+    let progress = &session.progress;
+    if !is_new {
+        progress.say(&format!("✓ {} there already, left as it is", path.display()));
+        return Ok(());
     }
-    files::write(&path, &What::File { content: commented()?, mode: 0o644 })?;
-    Ok(true)
+    let what = What::File { content: commented()?, mode: 0o644 };
+    if session.options.is_dry_run {
+        let change = Change {
+            path: path.to_owned(),
+            before: None,
+            after: Some(what),
+            concerns: Concerns::Nobody,
+            is_secret: false,
+            is_drift: false,
+        };
+        progress.say(diff::unified(&change, progress.has_colours).trim_end());
+        return Ok(());
+    }
+    files::write(path, &what)?;
+    progress.say(&format!("✓ {} written", path.display()));
+    Ok(())
 }
 
 /// Every variable with what it does and its default, all of them comments.
@@ -152,18 +171,24 @@ fn entry(variable: &Variable) -> String {
 }
 
 /// Makes those that are not there and can be made; those that somebody has to give remain.
-async fn secrets(session: &Session, variables: &Variables) -> Result<Vec<Secret>, Failure> {
-    let podman = &session.host.podman;
+async fn secrets(session: &mut Session, variables: &Variables) -> Result<Vec<Secret>, Failure> {
+    let podman = session.host.podman;
     let mut there: BTreeSet<String> = podman.secrets().await?.into_keys().collect();
     let mut missing = Vec::new();
     for secret in variables.secrets() {
         if there.contains(&secret.name) {
             continue;
         }
+        if session.options.is_dry_run && secret.making != Making::Given {
+            session.progress.say(&format!("the secret {} would be made", secret.name));
+            there.insert(secret.name);
+            continue;
+        }
         let Some(value) = made(session, &secret.making).await? else {
             missing.push(secret);
             continue;
         };
+        session.record.note_secret(&secret.name)?;
         podman.store_secret(&secret.name, value.as_bytes()).await?;
         there.insert(secret.name.clone());
         session.progress.say(&format!("✓ secret {} made", secret.name));
@@ -222,7 +247,7 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::variables::{Facts, deploy};
+    use crate::variables::deploy;
 
     #[test]
     fn the_written_file_asks_for_the_defaults() {

@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod balancer;
 pub mod converge;
+pub mod departure;
 pub mod desired;
 pub mod failure;
 pub mod image;

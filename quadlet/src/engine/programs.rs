@@ -119,6 +119,20 @@ pub fn altered(manifest: &Manifest) -> Result<Vec<String>, Failure> {
     Ok(found)
 }
 
+/// Those that are ours: `uninstall` removes them.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn ours(manifest: &Manifest) -> Result<Vec<&Path>, Failure> {
+    let mut found = Vec::new();
+    for path in manifest.programs.keys() {
+        if look(manifest, path)?.0 == Standing::Ours {
+            found.push(path.as_path());
+        }
+    }
+    Ok(found)
+}
+
 /// Refuses what is in the way of the programs of this image, unless it is as the image has it.
 /// Nothing of the host is changed.
 ///

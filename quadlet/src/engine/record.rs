@@ -27,13 +27,16 @@ const ASKED_IMAGE: &str = "asked_image";
 const WORKER: &str = "worker";
 const MADE: &str = "made";
 
-/// What units made, and only `uninstall --data` removes.
+/// What holds data, and only `uninstall --data` removes.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Made {
     /// Volumes, by Podman's names.
     pub volumes: BTreeSet<String>,
     /// Networks.
     pub networks: BTreeSet<String>,
+    /// Secrets that were not there before we made them.
+    #[serde(default)]
+    pub secrets: BTreeSet<String>,
     /// Whether a worker was installed.
     pub has_worker: bool,
 }
@@ -216,7 +219,7 @@ impl Record {
         }
     }
 
-    /// What an uninstallation has found and not removed.
+    /// What holds data, as far as it was noted.
     #[must_use]
     pub fn made(&self) -> Made {
         self.note(MADE).unwrap_or_default()
@@ -228,6 +231,16 @@ impl Record {
     /// When the manifest cannot be written.
     pub fn note_made(&mut self, made: &Made) -> Result<(), Failure> {
         self.set(MADE, made)
+    }
+
+    /// Notes a secret that is not there, before it is made.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_secret(&mut self, name: &str) -> Result<(), Failure> {
+        let mut made = self.made();
+        made.secrets.insert(name.to_owned());
+        self.note_made(&made)
     }
 
     /// Forgets everything but that.

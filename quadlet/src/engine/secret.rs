@@ -15,7 +15,7 @@ const MOST: u64 = 512_000;
 ///
 /// # Errors
 /// When the name or the value cannot be used, or Podman refuses.
-pub async fn set(session: &Session, name: &str) -> Result<(), Failure> {
+pub async fn set(session: &mut Session, name: &str) -> Result<(), Failure> {
     let is_good = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     if name.is_empty()
         || name.len() > 253
@@ -28,7 +28,19 @@ pub async fn set(session: &Session, name: &str) -> Result<(), Failure> {
         )));
     }
     let value = read(std::io::stdin())?;
-    session.host.podman.store_secret(name, &value).await?;
+    let podman = session.host.podman;
+    let is_new = !podman.secrets().await?.contains_key(name);
+    if session.options.is_dry_run {
+        let word =
+            if is_new { "made" } else { "replaced; `quadletgen apply` then restarts what uses it" };
+        session.progress.say(&format!("the secret {name} would be {word}"));
+        session.progress.say("nothing was changed (--dry-run)");
+        return Ok(());
+    }
+    if is_new {
+        session.record.note_secret(name)?;
+    }
+    podman.store_secret(name, &value).await?;
     session
         .progress
         .say(&format!("✓ secret {name} set; `quadletgen apply` restarts what uses it, one by one"));
