@@ -5,15 +5,16 @@ use std::process::ExitCode;
 use super::{in_colour, print};
 use crate::{
     check::{self, Finding, Severity},
+    engine::failure::{Exit, Failure},
     layout::Layout,
     variables::Variables,
 };
 
-/// Checks. Status 1: something is wrong.
+/// Checks. What would be refused has the status of a refusal.
 ///
 /// # Errors
 /// When a template cannot be rendered.
-pub(super) async fn run(layout: &Layout, variables: &Variables) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(layout: &Layout, variables: &Variables) -> Result<ExitCode, Failure> {
     let findings = check::all(variables, layout).await?;
     let mut text = String::new();
     for finding in &findings {
@@ -29,5 +30,5 @@ pub(super) async fn run(layout: &Layout, variables: &Variables) -> anyhow::Resul
     }
     print(&text)?;
     let is_wrong = findings.iter().any(|finding| finding.severity == Severity::Wrong);
-    Ok(if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if is_wrong { Exit::Refused.into() } else { ExitCode::SUCCESS })
 }

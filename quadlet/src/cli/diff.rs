@@ -4,19 +4,22 @@ use std::process::ExitCode;
 
 use super::{in_colour, print};
 use crate::{
-    engine::{balancer, inputs::LABEL, programs, record::Record},
+    engine::{balancer, failure::Failure, inputs::LABEL, programs, record::Record},
     files::{self, diff},
     layout::Layout,
     render,
     variables::Variables,
 };
 
+/// The status that says that there are differences.
+const DIFFERENCES: u8 = 2;
+
 /// Compares with the disk, without changing anything. Status 2: there are differences.
 ///
 /// # Errors
 /// When foreign files are in the way, or something cannot be read.
-pub(super) fn run(layout: &Layout, variables: &Variables) -> anyhow::Result<ExitCode> {
-    let record = Record::load(layout).map_err(|failure| anyhow::anyhow!(failure.text))?;
+pub(super) fn run(layout: &Layout, variables: &Variables) -> Result<ExitCode, Failure> {
+    let record = Record::load(layout)?;
     let manifest = &record.manifest;
     let mut entries = render::render(variables, layout)?;
     if let Some(image) = record.asked_image().or_else(|| record.good_image()) {
@@ -25,7 +28,7 @@ pub(super) fn run(layout: &Layout, variables: &Variables) -> anyhow::Result<Exit
     let mut changes = files::changes(&entries, manifest)?;
     // These follow from the others, and from secrets, which only Podman knows.
     changes.retain(|change| !change.path.ends_with(LABEL));
-    let altered = programs::altered(manifest).map_err(|failure| anyhow::anyhow!(failure.text))?;
+    let altered = programs::altered(manifest)?;
     let mut text: String =
         changes.iter().map(|change| diff::unified(change, in_colour())).collect();
     let (noted, asked) = (record.haproxy_unit(), balancer::started_with(&entries));
@@ -34,5 +37,9 @@ pub(super) fn run(layout: &Layout, variables: &Variables) -> anyhow::Result<Exit
     }
     altered.iter().for_each(|line| text += &format!("{line}\n"));
     print(&text)?;
-    Ok(if changes.is_empty() && altered.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(if changes.is_empty() && altered.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DIFFERENCES)
+    })
 }

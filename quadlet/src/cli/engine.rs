@@ -1,7 +1,6 @@
-//! The commands that change what runs, or show it: which part of the engine does which. A failure is
-//! printed here, once, and becomes the exit status.
+//! The commands that change what runs, or show it: which part of the engine does which.
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -17,7 +16,7 @@ use crate::{
 };
 
 /// What statuses mean.
-pub(super) const AFTER: &str = "Exit status: 0 done · 1 failed · 2 wrong input · 3 another quadletgen is at work · 4 foreign files in the way · \
+pub(super) const AFTER: &str = "Exit status: 0 done · 1 failed · 2 wrong input, or differences (diff) · 3 another quadletgen is at work · 4 foreign files in the way · \
 5 refused by Podman, systemd or HAProxy · 6 not healthy · 7 the host lacks something · 8 drift (status) · 130 interrupted";
 
 #[derive(Debug, Subcommand)]
@@ -123,18 +122,8 @@ impl Changing {
 }
 
 impl Command {
-    /// Does what was asked for; prints why not.
-    pub(super) async fn run(self, layout: Layout) -> ExitCode {
-        match self.obey(layout).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                eprintln!("quadletgen: {}", failure.text);
-                ExitCode::from(failure.exit as u8)
-            }
-        }
-    }
-
-    async fn obey(self, layout: Layout) -> Result<(), Failure> {
+    /// Does what was asked for.
+    pub(super) async fn run(self, layout: Layout) -> Result<(), Failure> {
         may(&layout)?;
         match self {
             Self::Init(showing) => init::init(&mut begin(layout, showing.options()).await?).await,

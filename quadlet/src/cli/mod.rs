@@ -13,10 +13,10 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{
+    engine::failure::{Exit, Failure},
     layout::Layout,
     variables::{Facts, Variables, deploy},
 };
@@ -51,22 +51,26 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked for.
-    ///
-    /// # Errors
-    /// What went wrong, for people.
-    pub async fn run(self) -> anyhow::Result<ExitCode> {
+    /// Does what was asked for; prints why not. The status is one of those in `docs/quadletgen.md`.
+    pub async fn run(self) -> ExitCode {
+        self.obey().await.unwrap_or_else(|failure| {
+            eprintln!("quadletgen: {}", failure.text);
+            failure.exit.into()
+        })
+    }
+
+    async fn obey(self) -> Result<ExitCode, Failure> {
         let layout = layout(self.user)?;
         let deploy = self.deploy.as_deref();
         match self.command {
-            Command::Engine(command) => {
-                anyhow::ensure!(
-                    deploy.is_none(),
+            Command::Engine(_) if deploy.is_some() => Err(Failure::new(
+                Exit::Wrong,
+                format!(
                     "--deploy is for render, diff and check: what runs follows {}",
                     layout.deploy_file().display()
-                );
-                Ok(command.run(layout).await)
-            }
+                ),
+            )),
+            Command::Engine(command) => command.run(layout).await.map(|()| ExitCode::SUCCESS),
             Command::Render(arguments) => render::run(&arguments, &layout, &load(&layout, deploy)?),
             Command::Diff => diff::run(&layout, &load(&layout, deploy)?),
             Command::Check => check::run(&layout, &load(&layout, deploy)?).await,
@@ -76,20 +80,21 @@ impl Cli {
 }
 
 /// The directories, the system's or the user's.
-fn layout(is_user: bool) -> anyhow::Result<Layout> {
+fn layout(is_user: bool) -> Result<Layout, Failure> {
     if !is_user {
         return Ok(Layout::system());
     }
     let directory = |name: &str| {
-        env::var_os(name).map(PathBuf::from).with_context(|| {
-            format!("{name} is not set: log in as that user (machinectl shell USER@), not by su")
+        env::var_os(name).map(PathBuf::from).ok_or_else(|| {
+            let text = "is not set: log in as that user (machinectl shell USER@), not by su";
+            Failure::new(Exit::Lacking, format!("{name} {text}"))
         })
     };
     Ok(Layout::user(&directory("HOME")?, &directory("XDG_RUNTIME_DIR")?))
 }
 
 /// The variables; what is likely not meant is said on standard error.
-fn load(layout: &Layout, deploy: Option<&Path>) -> anyhow::Result<Variables> {
+fn load(layout: &Layout, deploy: Option<&Path>) -> Result<Variables, Failure> {
     let path = deploy.map_or_else(|| layout.deploy_file(), Path::to_owned);
     let variables = Variables::new(deploy::read(&path)?, &Facts::of_host(layout))?;
     for notice in variables.notices() {
@@ -99,10 +104,12 @@ fn load(layout: &Layout, deploy: Option<&Path>) -> anyhow::Result<Variables> {
 }
 
 /// Writes to standard output; whoever reads it may stop reading.
-fn print(text: &str) -> anyhow::Result<()> {
+fn print(text: &str) -> Result<(), Failure> {
     let mut output = std::io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Failed, format!("standard output: {error}")))
+        }
         _ => Ok(()),
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::print;
 use crate::{
+    engine::failure::Failure,
     entry::{Entry, What},
     files,
     layout::Layout,
@@ -30,7 +30,7 @@ pub(super) fn run(
     arguments: &Arguments,
     layout: &Layout,
     variables: &Variables,
-) -> anyhow::Result<ExitCode> {
+) -> Result<ExitCode, Failure> {
     let entries = render::render(variables, layout)?;
     let Some(out) = &arguments.out else {
         print(&entries.iter().map(shown).collect::<String>())?;
@@ -39,7 +39,8 @@ pub(super) fn run(
     let mut written = String::new();
     for entry in &entries {
         let path = out.join(entry.path.strip_prefix("/").unwrap_or(&entry.path));
-        files::write(&path, &entry.what).context("nothing of the host was changed")?;
+        files::write(&path, &entry.what)
+            .map_err(|error| Failure::from(error).and("nothing of the host was changed"))?;
         written += &format!("{}\n", path.display());
     }
     print(&written)?;

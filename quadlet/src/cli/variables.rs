@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::print;
-use crate::variables::spec::{self, Variable};
+use crate::{
+    engine::failure::Failure,
+    variables::spec::{self, Variable},
+};
 
 /// Prints the list.
 ///
 /// # Errors
 /// When the list inside this program is broken.
-pub(super) fn run() -> anyhow::Result<ExitCode> {
+pub(super) fn run() -> Result<ExitCode, Failure> {
     let mut text = String::new();
     for variable in spec::all()? {
         let allowed = match variable.choices.as_slice() {

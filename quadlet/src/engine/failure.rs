@@ -1,5 +1,7 @@
 //! Why a command did not do what it was asked, and the exit status that says so to programs.
 
+use std::{io::ErrorKind, process::ExitCode};
+
 use crate::{
     files::FilesError,
     host::{HostError, lock::LockError, program::ProgramError, systemd::SystemdError},
@@ -31,6 +33,12 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
 /// A command that did not do what it was asked.
 #[derive(Debug)]
 pub struct Failure {
@@ -60,13 +68,25 @@ impl Failure {
 
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Self {
-        Self::new(Exit::Failed, error.to_string())
+        match error {
+            HostError::Program(error) => error.into(),
+            HostError::Systemd(error) => error.into(),
+            HostError::Answer { .. } | HostError::File { .. } => {
+                Self::new(Exit::Failed, error.to_string())
+            }
+        }
     }
 }
 
 impl From<ProgramError> for Failure {
     fn from(error: ProgramError) -> Self {
-        Self::new(Exit::Failed, error.to_string())
+        let exit = match &error {
+            ProgramError::Start { source, .. } if source.kind() == ErrorKind::NotFound => {
+                Exit::Lacking
+            }
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -110,5 +130,83 @@ impl From<Problems> for Failure {
 impl From<RenderError> for Failure {
     fn from(error: RenderError) -> Self {
         Self::new(Exit::Wrong, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, time::Duration};
+
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/quadletgen.md");
+    const ALL: [Exit; 9] = [
+        Exit::Failed,
+        Exit::Wrong,
+        Exit::Busy,
+        Exit::Foreign,
+        Exit::Refused,
+        Exit::Unhealthy,
+        Exit::Lacking,
+        Exit::Drift,
+        Exit::Interrupted,
+    ];
+
+    #[test]
+    fn the_document_lists_every_status_and_no_other() {
+        let (_, table) = DOCUMENT.split_once("## Exit status").unwrap();
+        let (table, _) = table.split_once("\n## ").unwrap();
+        let listed: Vec<u8> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
+            .collect();
+        let known: Vec<u8> = std::iter::once(0).chain(ALL.map(|exit| exit as u8)).collect();
+        assert_eq!(listed, known);
+    }
+
+    fn program(kind: io::ErrorKind) -> ProgramError {
+        ProgramError::Start { program: "podman".to_owned(), source: kind.into() }
+    }
+
+    fn late() -> SystemdError {
+        SystemdError::Late { unit: "a".to_owned(), verb: "stop", limit: Duration::ZERO }
+    }
+
+    fn unreachable() -> SystemdError {
+        SystemdError::Unreachable(zbus::Error::InvalidReply, false)
+    }
+
+    #[test]
+    fn what_the_host_lacks_is_told_from_what_failed_on_it() {
+        let exit = |failure: Failure| failure.exit;
+        assert_eq!(exit(program(ErrorKind::NotFound).into()), Exit::Lacking);
+        assert_eq!(exit(HostError::from(program(ErrorKind::NotFound)).into()), Exit::Lacking);
+        assert_eq!(exit(program(ErrorKind::PermissionDenied).into()), Exit::Failed);
+        assert_eq!(exit(unreachable().into()), Exit::Lacking);
+        assert_eq!(exit(HostError::from(unreachable()).into()), Exit::Lacking);
+        assert_eq!(exit(late().into()), Exit::Failed);
+        let answer = HostError::Answer { program: "podman", what: "?".to_owned() };
+        assert_eq!(exit(answer.into()), Exit::Failed);
+    }
+
+    #[test]
+    fn what_lies_on_the_disk_has_a_status_of_its_own() {
+        let exit = |error: FilesError| Failure::from(error).exit;
+        let path = || std::path::PathBuf::from("/x");
+        assert_eq!(exit(FilesError::Foreign(vec![path()])), Exit::Foreign);
+        assert_eq!(exit(FilesError::Newer { path: path(), form: 2, known: 1 }), Exit::Lacking);
+        let broken = FilesError::Manifest { path: path(), reason: String::new() };
+        assert_eq!(exit(broken), Exit::Failed);
+        let source = io::ErrorKind::StorageFull.into();
+        assert_eq!(exit(FilesError::Io { path: path(), source }), Exit::Failed);
+    }
+
+    #[test]
+    fn who_is_wrong_and_who_is_busy_is_told() {
+        assert_eq!(Failure::from(Problems::one("a is b")).exit, Exit::Wrong);
+        let held = LockError::Held { holder: "process 1".to_owned() };
+        assert_eq!(Failure::from(held).exit, Exit::Busy);
+        let file = LockError::File { path: "/x".to_owned(), source: ErrorKind::NotFound.into() };
+        assert_eq!(Failure::from(file).exit, Exit::Failed);
     }
 }

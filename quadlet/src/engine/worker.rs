@@ -127,7 +127,7 @@ fn is_there(activity: Option<Activity>) -> bool {
 async fn register(session: &Session, desired: &Desired) -> Result<(), Failure> {
     let Some(key) = operator_key(session, desired).await? else {
         return Err(Failure::new(
-            Exit::Lacking,
+            Exit::Failed,
             format!(
                 "the worker of this host cannot be registered without the operator's key: make a token (`dispatchctl recipients token \
                  create`), then `dispatcher-worker register --url {} --token-file FILE`, then `quadletgen apply`",

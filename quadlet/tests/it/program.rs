@@ -48,14 +48,14 @@ fn check_does_what_it_can_and_says_loudly_what_it_cannot() {
     assert!(said.contains(expected), "{said}");
     assert!(said.contains("ok: units:"), "{said}");
     let output = quadletgen("dispatcher_api_container_options: ['ReadOnly=maybe']", &["check"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(5));
     assert!(text(&output.stdout).contains("ReadOnly is maybe"));
 }
 
 #[test]
 fn mistakes_end_the_program_with_all_of_them() {
     let output = quadletgen("a: 1\nstore_engine: nfs\n", &["render"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
     assert!(said.contains("a is no variable") && said.contains("allowed is file, s3"), "{said}");
     assert!(output.stdout.is_empty());
@@ -66,4 +66,79 @@ fn variables_are_listed() {
     let output = quadletgen("", &["variables"]);
     let said = text(&output.stdout);
     assert!(said.contains("dispatcher_api_container_scale (a whole number; 4)\n"), "{said}");
+}
+
+/// A user's home, as `--user` sees it.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new(deploy: &str) -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        home.write(".config/dispatcher-api/deploy.yml", deploy);
+        home
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// The status, and all that is said.
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_quadletgen"))
+            .env("HOME", self.0.path())
+            .env("XDG_RUNTIME_DIR", self.0.path().join("run"))
+            .arg("--user")
+            .args(arguments)
+            .output()
+            .unwrap();
+        (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    }
+}
+
+#[test]
+fn diff_tells_differences_from_what_is_in_the_way_and_from_what_is_broken() {
+    let home = Home::new("dispatcher_api_container_scale: 1\n");
+    let (status, said) = home.run(&["diff"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("+++ ") && said.contains("dispatcher-api@0.container"), "{said}");
+    home.write(".config/containers/systemd/dispatcher-api@.container", "theirs");
+    let (status, said) = home.run(&["diff"]);
+    assert!(status == Some(4) && said.contains("dispatcher-api@.container"), "{status:?} {said}");
+    home.write(".local/share/dispatcher-api/manifest.json", "{");
+    let (status, said) = home.run(&["diff"]);
+    assert!(status == Some(1) && said.contains("manifest.json is broken"), "{status:?} {said}");
+    home.write(".local/share/dispatcher-api/manifest.json", "{\"form\": 99}");
+    let (status, said) = home.run(&["diff"]);
+    assert!(status == Some(7) && said.contains("newer quadletgen"), "{status:?} {said}");
+}
+
+#[test]
+fn diff_is_silent_where_everything_is_there() {
+    let home = Home::new("");
+    let out = home.0.path().display().to_string();
+    // `render --out /` would write the very places.
+    let (status, said) = home.run(&["render", "--out", "/"]);
+    assert!(status == Some(0) && said.contains(&out), "{status:?} {said}");
+    assert_eq!(home.run(&["diff"]).0, Some(0));
+    fs::remove_file(home.0.path().join(".config/dispatcher-api/deploy.yml")).unwrap();
+    let (status, said) = home.run(&["diff"]);
+    assert!(status == Some(2) && said.contains("is not there"), "{status:?} {said}");
+}
+
+#[test]
+fn a_command_that_cannot_be_meant_is_wrong() {
+    for arguments in [&["scale", "x"][..], &["scale", "-1"], &["nothing"], &["logs", "-n", "x"]] {
+        assert_eq!(quadletgen("", arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    let output = quadletgen("", &["status"]);
+    assert_eq!(output.status.code(), Some(2), "--deploy is not for it");
+    assert!(text(&output.stderr).contains("--deploy is for"));
+    let output = Command::new(env!("CARGO_BIN_EXE_quadletgen"))
+        .env_remove("XDG_RUNTIME_DIR")
+        .args(["--user", "diff"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7));
 }
