@@ -272,10 +272,11 @@ impl Record {
         self.manifest.image().map(pin)
     }
 
-    /// The one before that.
+    /// The one before the image that is asked for, which may never have worked: then the last that
+    /// did.
     #[must_use]
     pub fn previous_image(&self) -> Option<Pin> {
-        let now = self.manifest.image()?;
+        let now = self.asked_image().or_else(|| self.good_image())?;
         self.manifest.images.iter().rev().find(|image| image.reference != now.reference).map(pin)
     }
 
