@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{in_colour, print};
 use crate::{
-    engine::{balancer, failure::Failure, inputs::LABEL, programs, record::Record},
+    engine::{balancer, failure::Failure, inputs::LABELS, programs, record::Record},
     files::{self, diff},
     layout::Layout,
     render,
@@ -27,7 +27,7 @@ pub(super) fn run(layout: &Layout, variables: &Variables) -> Result<ExitCode, Fa
     }
     let mut changes = files::changes(&entries, manifest)?;
     // These follow from the others, and from secrets, which only Podman knows.
-    changes.retain(|change| !change.path.ends_with(LABEL));
+    changes.retain(|change| !LABELS.iter().any(|name| change.path.ends_with(name)));
     let altered = programs::altered(manifest)?;
     let mut text: String =
         changes.iter().map(|change| diff::unified(change, in_colour())).collect();

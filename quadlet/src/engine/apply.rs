@@ -12,9 +12,10 @@ use super::{
     desired::{Desired, instance},
     failure::{Exit, Failure},
     image::{self, Freshness, Pin},
+    init,
     observe::observe,
     plan::{Step, plan},
-    programs,
+    ports, programs,
     session::Session,
     worker,
 };
@@ -68,7 +69,7 @@ pub async fn change(session: &mut Session, request: &Request) -> Result<(), Fail
     if session.options.is_dry_run {
         return show(session, &desired, &text).await;
     }
-    before_anything(session, &desired).await?;
+    before_anything(session, &desired, &text).await?;
     session.record.note_asked_image(&desired.pin)?;
     store(&text)?;
     match converge(session, &desired).await {
@@ -203,16 +204,26 @@ fn change_of(text: &Text) -> Change {
 }
 
 /// Everything that can be refused is refused here, before `deploy.yml` says what is asked.
-async fn before_anything(session: &mut Session, desired: &Desired) -> Result<(), Failure> {
+async fn before_anything(
+    session: &mut Session,
+    desired: &Desired,
+    text: &Text,
+) -> Result<(), Failure> {
+    if session.record.good_image().is_none() {
+        init::check(session).await?;
+    }
     for notice in desired.variables.notices() {
         session.progress.say(&format!("note: {notice}"));
     }
     let observed = observe(&session.host, desired, &session.record).await?;
     programs::check(session, desired).await?;
     converging(session, desired).check(&observed).await?;
+    ports::check(&session.host, desired, &observed).await?;
+    let mut changes = observed.changes;
+    changes.extend((text.before != text.after).then(|| change_of(text)));
     session
         .record
-        .rehearse(&observed.changes)
+        .rehearse(&changes)
         .map_err(|error| Failure::new(Exit::Failed, format!("{error}; nothing was changed")))
 }
 

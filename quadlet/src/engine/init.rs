@@ -34,7 +34,8 @@ const PASSWORD: usize = 40;
 /// When the host lacks something, or `deploy.yml` is wrong.
 pub async fn init(session: &mut Session) -> Result<(), Failure> {
     session.options.within = std::time::Duration::from_secs(60);
-    let mut lacking = needed(session).await?;
+    let progress = session.progress.clone();
+    let mut lacking = needed(session, &mut |found| progress.say(&format!("✓ {found}"))).await?;
     let path = session.host.layout.deploy_file();
     let is_new = matches!(files::look(&path), Ok(None));
     let variables = match is_new {
@@ -63,8 +64,23 @@ pub async fn init(session: &mut Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the host lacks; everything at once.
-async fn needed(session: &Session) -> Result<Vec<String>, Failure> {
+/// Whether the host has what is needed, for whoever has not asked `init`.
+///
+/// # Errors
+/// When something is missing or too old.
+pub async fn check(session: &Session) -> Result<(), Failure> {
+    let lacking = needed(session, &mut |_| {}).await?;
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Lacking, format!("{}\nNothing was changed", lacking.join("\n"))))
+}
+
+/// What the host lacks; everything at once. What it has is told.
+async fn needed(
+    session: &Session,
+    has: &mut (dyn FnMut(&str) + Send),
+) -> Result<Vec<String>, Failure> {
     let layout = &session.host.layout;
     let mut lacking = Vec::new();
     match session.host.podman.version().await {
@@ -72,7 +88,7 @@ async fn needed(session: &Session) -> Result<Vec<String>, Failure> {
             "podman is {found}: {}.{} or newer is needed, since its Quadlet has template units with instances",
             NEEDED.0, NEEDED.1
         )),
-        Ok((found, _)) => session.progress.say(&format!("✓ podman {found}")),
+        Ok((found, _)) => has(&format!("podman {found}")),
         Err(error) => lacking.push(error.to_string()),
     }
     let version = session.host.systemd.version().await?;
@@ -80,7 +96,7 @@ async fn needed(session: &Session) -> Result<Vec<String>, Failure> {
     if number.parse::<u32>().is_ok_and(|number| number < NEEDED_SYSTEMD) {
         lacking.push(format!("systemd is {version}: {NEEDED_SYSTEMD} or newer is needed"));
     } else {
-        session.progress.say(&format!("✓ systemd {version}"));
+        has(&format!("systemd {version}"));
     }
     if layout.is_user {
         lacking.extend(linger());

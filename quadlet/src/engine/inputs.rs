@@ -69,13 +69,16 @@ pub fn own(entries: &[Entry], link: &Path) -> Option<String> {
     Some(hex(digest))
 }
 
-/// The name of that drop-in.
-pub const LABEL: &str = "90-inputs.conf";
+/// The name of that drop-in, and of that with what is an instance's own: of two with one name, the
+/// instance's would stand for both.
+pub const LABELS: [&str; 2] = ["90-inputs.conf", "91-own-inputs.conf"];
 
 /// The drop-in that puts a digest onto a container.
 #[must_use]
 pub fn label(unit: &Path, name: &str, digest: &str, concerns: Concerns) -> Entry {
-    let path = unit.with_file_name(format!("{}.d", file_name(unit))).join(LABEL);
+    let [shared, own] = LABELS;
+    let file = if name == OWN { own } else { shared };
+    let path = unit.with_file_name(format!("{}.d", file_name(unit))).join(file);
     let content = format!(
         "# Made by Dispatcher's toolkit: changes here are lost. What the container was made from.\n\
          [Container]\nLabel={name}={digest}\n"
@@ -170,6 +173,15 @@ mod tests {
     fn what_is_an_instances_own_is_told_apart() {
         assert!(own(&host(), Path::new("/q/d@3.container")).is_some());
         assert_eq!(own(&host(), Path::new("/q/d@2.container")), None);
+    }
+
+    #[test]
+    fn an_instances_own_digest_takes_no_place_from_the_shared_one() {
+        let name = |label: &str, unit: &str| {
+            let entry = super::label(Path::new(unit), label, "1", Concerns::Instances);
+            file_name(&entry.path)
+        };
+        assert_ne!(name(SHARED, "/q/d@.container"), name(OWN, "/q/d@3.container"));
     }
 
     #[test]

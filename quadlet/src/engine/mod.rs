@@ -15,6 +15,7 @@ pub mod instance;
 pub mod logs;
 pub mod observe;
 pub mod plan;
+pub mod ports;
 pub mod programs;
 pub mod progress;
 pub mod record;

@@ -7,6 +7,7 @@ pub mod health;
 pub mod journal;
 pub mod lock;
 pub mod podman;
+pub mod ports;
 pub mod program;
 pub mod secrets;
 pub mod systemd;

@@ -23,6 +23,21 @@ fn default(variable: &str) -> Result<&'static str> {
     line.with_context(|| format!("{variable} has no default"))
 }
 
+/// Puts quadletgen onto a host: the image's, or the program that `QUADLETGEN` names, for whoever
+/// works on it.
+pub(crate) async fn install_tool(host: &Host) -> Result<()> {
+    if let Some(program) = std::env::var_os("QUADLETGEN") {
+        let install = "cat >/usr/local/bin/quadletgen; chmod 755 /usr/local/bin/quadletgen";
+        host.feed(install, &std::fs::read(&program).context("QUADLETGEN")?).await?;
+        return Ok(());
+    }
+    let copy = "podman create --name tools localhost/dispatcher-api:1 >/dev/null
+                podman cp tools:/usr/bin/quadletgen /usr/local/bin/quadletgen
+                podman rm tools >/dev/null";
+    host.run(copy).await?;
+    Ok(())
+}
+
 impl Deployed {
     /// A bare host with the images and quadletgen, and nothing else.
     pub(crate) async fn bare(name: &str) -> Result<Self> {
@@ -38,12 +53,7 @@ impl Deployed {
             names.push_str(&format!("podman tag localhost/{image} {}\n", default(variable)?));
         }
         host.run(&names).await?;
-        host.run(
-            "podman create --name tools localhost/dispatcher-api:1 >/dev/null
-             podman cp tools:/usr/bin/quadletgen /usr/local/bin/quadletgen
-             podman rm tools >/dev/null",
-        )
-        .await?;
+        install_tool(&host).await?;
         Ok(Self { host })
     }
 

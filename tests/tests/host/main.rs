@@ -9,10 +9,12 @@
     reason = "a test that cannot go on should panic"
 )]
 
+mod application;
 mod broken;
 mod caller;
 mod deployed;
 mod first;
+mod foreign;
 mod guarded;
 mod host;
 mod image;
