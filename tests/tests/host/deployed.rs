@@ -153,4 +153,14 @@ impl Deployed {
             )
             .await
     }
+    /// The same, and all else that a command which only shows something must leave: all of `/etc`,
+    /// what quadletgen remembers, the programs, containers, images and units.
+    pub(crate) async fn everything(&self) -> Result<String> {
+        let more = "find /etc /var/lib/dispatcher-api /usr/local -type f ! -name lock -exec sha256sum {} + -o -type l -printf '%p -> %l\\n' | sort
+                    podman ps --all --no-trunc --format '{{.ID}} {{.Names}}' | sort
+                    podman images --no-trunc --format '{{.Digest}} {{.Names}}' | sort
+                    podman secret ls --quiet | sort
+                    ls /run/systemd/generator";
+        Ok(self.state().await? + &self.host.run(more).await?)
+    }
 }
