@@ -52,6 +52,9 @@ pub async fn all(variables: &Variables, layout: &Layout) -> Result<Vec<Finding>,
         findings.push(Finding::new(Severity::Fine, "units", "sections, switches, ports"));
     }
     findings.extend(generated::ask(&entries, layout).await);
-    findings.extend(balancer::ask(&entries, variables).await);
+    // A user's own deployment has no HAProxy; the system's is no business of that user's.
+    if !layout.is_user {
+        findings.extend(balancer::ask(&entries, variables).await);
+    }
     Ok(findings)
 }

@@ -134,13 +134,14 @@ impl Rendering<'_> {
     }
 
     /// The backend, and the rest where HAProxy is ours. A user's own deployment has no HAProxy: its
-    /// backend is for one who has.
+    /// backend is for one who has, and who sees to it that it is read.
     fn haproxy(&mut self) -> Result<(), RenderError> {
         let of_host = PathBuf::from(self.variables.text("haproxy_config_dir"));
         let is_user = self.layout.is_user;
         let directory = if is_user { self.layout.settings.join("haproxy") } else { of_host };
         let backend = directory.join("10_backend_dispatcher_api.cfg");
-        self.file(templates::HAPROXY_BACKEND, backend, READABLE, Concerns::Haproxy)?;
+        let concerns = if is_user { Concerns::Nobody } else { Concerns::Haproxy };
+        self.file(templates::HAPROXY_BACKEND, backend, READABLE, concerns)?;
         if is_user || !self.variables.is("dispatcher_haproxy_base") {
             return Ok(());
         }

@@ -37,6 +37,9 @@ haproxy -c -q -f ~/balancer/base.cfg -f ~/.config/dispatcher-api/haproxy
 systemd-run --user --quiet --unit=balancer haproxy -W -db -f ~/balancer/base.cfg -f ~/.config/dispatcher-api/haproxy
 ";
 
+/// What is rendered for it.
+const BACKEND: &str = "~/.config/dispatcher-api/haproxy/10_backend_dispatcher_api.cfg";
+
 /// A script of the shell as that user, in a session as a login makes one.
 fn as_user(script: &str) -> String {
     let quoted = script.replace('\'', r"'\''");
@@ -93,6 +96,10 @@ async fn a_user_has_a_deployment_without_root() -> Result<()> {
     ] {
         println!("{}", host.run(&as_user(&format!("quadletgen --user {command}"))).await?);
         is_scale(&deployed, scale).await?;
+        // Whoever has an HAProxy has it read the backend again.
+        host.run(&as_user(&format!("test $(grep -c '^    server ' {BACKEND}) = {scale}; systemctl --user kill --kill-whom=main --signal=USR2 balancer")))
+            .await?;
+        host.until("curl --silent --fail --max-time 5 http://127.0.0.1:8080/health/ready").await?;
     }
     ensure!(before == deployed.everything().await?, "the system's own files or containers changed");
     host.reboot().await?;
