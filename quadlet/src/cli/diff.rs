@@ -22,7 +22,7 @@ pub(super) fn run(layout: &Layout, variables: &Variables) -> Result<ExitCode, Fa
     let record = Record::load(layout)?;
     let manifest = &record.manifest;
     let mut entries = render::render(variables, layout)?;
-    if let Some(image) = record.asked_image().or_else(|| record.good_image()) {
+    if let Some(image) = record.pins_of(variables.image()).first() {
         entries.extend(render::image_pin(variables, layout, &image.reference));
     }
     let mut changes = files::changes(&entries, manifest)?;

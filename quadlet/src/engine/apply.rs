@@ -99,10 +99,7 @@ async fn previous(session: &Session) -> Result<Pin, Failure> {
 
 fn edited(session: &Session, request: &Request, target: Option<&Pin>) -> Result<Text, Failure> {
     let path = session.host.layout.deploy_file();
-    // Says it well where there is none.
-    deploy::read(&path)?;
-    let before = std::fs::read_to_string(&path)
-        .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
+    let before = deploy::text(&path)?;
     let set = |name: &str, value: Value| edit::set(&before, name, &value);
     let after = match (request, target) {
         (Request::Scale(count), _) => set(SCALE, json!(count))?,
@@ -126,8 +123,7 @@ fn variables(session: &Session, text: &str) -> Result<Variables, Failure> {
 async fn pin(session: &mut Session, request: &Request, named: &str) -> Result<Pin, Failure> {
     let podman = session.host.podman;
     let is_roll = matches!(request, Request::Roll(_));
-    let known = [session.record.asked_image(), session.record.good_image()];
-    for pin in known.into_iter().flatten().filter(|pin| pin.named == named && !is_roll) {
+    for pin in session.record.pins_of(named).into_iter().filter(|_| !is_roll) {
         if podman.image(&pin.reference).await?.is_some() {
             return Ok(pin);
         }
@@ -231,13 +227,7 @@ fn store(text: &Text) -> Result<(), Failure> {
     if text.before == text.after {
         return Ok(());
     }
-    let mode = match files::look(&text.path)? {
-        Some(What::File { mode, .. }) => mode,
-        _ => 0o644,
-    };
-    // Through a link to where an administrator keeps it.
-    let path = std::fs::canonicalize(&text.path).unwrap_or_else(|_| text.path.clone());
-    Ok(files::write(&path, &What::File { content: text.after.clone(), mode })?)
+    Ok(files::replace(&text.path, &text.after)?)
 }
 
 fn converging<'a>(session: &'a mut Session, desired: &'a Desired) -> Converge<'a> {
@@ -299,8 +289,7 @@ async fn turn_back(
 
 async fn go_back(session: &mut Session, request: &Request, good: Pin) -> Result<(), Failure> {
     let path = session.host.layout.deploy_file();
-    let before = std::fs::read_to_string(&path)
-        .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
+    let before = deploy::text(&path)?;
     let after = match variables(session, &before)?.image() == good.named {
         true => before.clone(),
         false => edit::set(&before, IMAGE, &json!(good.named))?,

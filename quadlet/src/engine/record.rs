@@ -272,6 +272,13 @@ impl Record {
         self.manifest.image().map(pin)
     }
 
+    /// The images that were found for this name, the one that is asked for first.
+    #[must_use]
+    pub fn pins_of(&self, named: &str) -> Vec<Pin> {
+        let known = [self.asked_image(), self.good_image()];
+        known.into_iter().flatten().filter(|pin| pin.named == named).collect()
+    }
+
     /// The one before the image that is asked for, which may never have worked: then the last that
     /// did.
     #[must_use]
@@ -324,4 +331,33 @@ impl Record {
 
 fn pin(image: &Image) -> Pin {
     Pin { named: image.named.clone(), reference: image.reference.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_by_another_name_is_not_taken_for_the_one_that_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = Record::load(&Layout::user(directory.path(), directory.path())).unwrap();
+        let pin = |named: &str| Pin { named: named.to_owned(), reference: format!("{named}@1") };
+        record.note_good_image(&pin("old")).unwrap();
+        // Killed after this note and before deploy.yml was written.
+        record.note_asked_image(&pin("new")).unwrap();
+        assert_eq!(record.pins_of("old"), [pin("old")]);
+        assert_eq!(record.pins_of("new"), [pin("new")]);
+        assert_eq!(record.pins_of("other"), []);
+    }
+
+    #[test]
+    fn the_same_image_by_another_name_is_remembered_by_that_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = Record::load(&Layout::user(directory.path(), directory.path())).unwrap();
+        let pin = |named: &str| Pin { named: named.to_owned(), reference: "r@1".to_owned() };
+        record.note_good_image(&pin("r:1")).unwrap();
+        record.note_good_image(&pin("r:2")).unwrap();
+        assert_eq!(record.good_image(), Some(pin("r:2")));
+        assert_eq!(record.previous_image(), None);
+    }
 }

@@ -114,9 +114,7 @@ async fn look(session: &Session) -> Result<Status, Failure> {
     let host = &session.host;
     let variables = Variables::load(&host.layout)?;
     let named = variables.image().to_owned();
-    let known = [session.record.asked_image(), session.record.good_image()];
-    let known = known.into_iter().flatten().find(|pin| pin.named == named);
-    let pin = match known {
+    let pin = match session.record.pins_of(&named).into_iter().next() {
         Some(pin) => pin,
         None => super::image::look(&host.podman, &named).await?.unwrap_or_else(|| {
             super::image::Pin { named: named.clone(), reference: named.clone() }

@@ -217,6 +217,16 @@ pub fn write(path: &Path, what: &What) -> Result<(), FilesError> {
     write::one(path, what)
 }
 
+/// Replaces the content of somebody's file, whole or not at all, where a link leads to, too. Its
+/// owner and its permissions stay.
+///
+/// # Errors
+/// When it is not there, or the system says no.
+pub fn replace(path: &Path, content: &str) -> Result<(), FilesError> {
+    let real = fs::canonicalize(path).map_err(FilesError::io(path))?;
+    write::over(&real, content)
+}
+
 /// Takes up what is on the disk exactly as it is asked for: it is ours from now on. Those that were not
 /// before. They say themselves that they are the toolkit's: made by Ansible, by `render`, or noted in
 /// a manifest that was lost; what is not ours could be neither changed nor removed.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, symlink},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,22 @@ use crate::entry::What;
 /// Writes one thing.
 pub(super) fn one(path: &Path, what: &What) -> Result<(), FilesError> {
     stage(path, what).and_then(|staged| put(&staged, path)).map_err(FilesError::io(path))
+}
+
+/// Replaces the content of a file; owner and permissions stay.
+pub(super) fn over(path: &Path, content: &str) -> Result<(), FilesError> {
+    let about = fs::metadata(path).map_err(FilesError::io(path))?;
+    let what = What::File { content: content.to_owned(), mode: about.mode() & 0o7777 };
+    let replaced = stage(path, &what).and_then(|staged| {
+        let now = fs::metadata(&staged)?;
+        if (now.uid(), now.gid()) != (about.uid(), about.gid()) {
+            chown(&staged, Some(about.uid()), Some(about.gid()))?;
+            // Which may have taken bits away.
+            fs::set_permissions(&staged, about.permissions())?;
+        }
+        put(&staged, path)
+    });
+    replaced.map_err(FilesError::io(path))
 }
 
 /// Whether there is room and leave for all that is new: it is laid beside its place and taken away.

@@ -4,6 +4,7 @@
 //! Reads one file and three facts of the host; writes nothing but that file's one line (`edit`).
 
 mod agreement;
+mod bounded;
 pub mod deploy;
 mod derived;
 pub mod edit;

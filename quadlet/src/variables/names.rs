@@ -63,9 +63,28 @@ fn no_secret(name: &str, setting: &str, secret: &str, known: bool) -> String {
     )
 }
 
+/// A name as it is shown: without what a terminal would obey, and not without end.
+pub(super) fn shown(name: &str) -> String {
+    harmless(name, 80)
+}
+
+/// A text's beginning, without what a terminal would obey.
+pub(super) fn harmless(text: &str, length: usize) -> String {
+    let mut shown = String::new();
+    for letter in text.chars().take(length) {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_debug()),
+            false => shown.push(letter),
+        }
+    }
+    if text.chars().nth(length).is_some() { shown + "…" } else { shown }
+}
+
 /// The variable whose name is nearest to this one, where one is near.
 pub(super) fn nearest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    all.map(|one| (distance(name, one), one))
+    // No name is that long, and comparing takes its time.
+    all.filter(|one| name.len() <= one.len() * 2)
+        .map(|one| (distance(name, one), one))
         .filter(|(far, one)| *far <= one.len().max(name.len()) / 4)
         .min()
         .map(|(_, one)| one)
@@ -94,6 +113,13 @@ fn distance(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_does_not_speak_to_the_terminal() {
+        assert_eq!(shown("a\u{1b}[31mred\nx"), "a\\u{1b}[31mred\\nx");
+        assert_eq!(shown("größe"), "größe");
+        assert_eq!(shown(&"k".repeat(81)), format!("{}…", "k".repeat(80)));
+    }
 
     #[test]
     fn distances_are_the_usual_ones() {

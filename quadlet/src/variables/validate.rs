@@ -11,6 +11,8 @@ use crate::jinja::Context;
 
 /// The longest text that a variable may hold.
 const LONGEST: usize = 64 * 1024;
+/// How many unknown names are said one by one.
+const MOST_SAID: usize = 20;
 
 /// Checks what was set, and adds defaults. Also gives what is likely not meant.
 ///
@@ -49,14 +51,21 @@ fn unknown(set: &Context, variables: &[Variable]) -> Vec<String> {
     let all = || variables.iter().map(|variable| variable.name.as_str());
     let say = |name: &String| {
         names::refusal(name).unwrap_or_else(|| match names::nearest(name, all()) {
-            Some(meant) => format!("{name} is no variable; is {meant} meant?"),
+            Some(meant) => format!("{} is no variable; is {meant} meant?", names::shown(name)),
             None => format!(
-                "{name} is no variable: `quadletgen variables` lists them all, and settings of the \
-                 service go into dispatcher_settings"
+                "{} is no variable: `quadletgen variables` lists them all, and settings of the \
+                 service go into dispatcher_settings",
+                names::shown(name)
             ),
         })
     };
-    set.keys().filter(|name| !is_known(name)).map(say).collect()
+    let mut strange = set.keys().filter(|name| !is_known(name));
+    let mut problems: Vec<String> = strange.by_ref().take(MOST_SAID).map(say).collect();
+    match strange.count() {
+        0 => {}
+        more => problems.push(format!("{more} more names are no variables")),
+    }
+    problems
 }
 
 /// The value in its type, or what is wrong with it.
@@ -92,7 +101,8 @@ fn shown(value: &Value) -> String {
             format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", "))
         }
         Value::Object(items) => {
-            let names: Vec<String> = items.keys().map(|name| format!("{name}: …")).collect();
+            let names = items.keys().map(|name| format!("{}: …", names::shown(name)));
+            let names: Vec<String> = names.collect();
             format!("{{{}}}", names.join(", "))
         }
         other => other.to_string(),

@@ -219,6 +219,20 @@ fn a_manifest_of_a_newer_quadletgen_is_left_alone() {
 }
 
 #[test]
+fn somebodys_file_keeps_its_permissions_behind_a_link_too() {
+    let disk = Disk::new();
+    fs::write(disk.path("real"), "1").unwrap();
+    fs::set_permissions(disk.path("real"), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(disk.path("real"), disk.path("link")).unwrap();
+    files::replace(&disk.path("link"), "2").unwrap();
+    assert_eq!(disk.read("real"), "2");
+    assert!(disk.path("link").is_symlink());
+    let mode = fs::metadata(disk.path("real")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    assert!(files::replace(&disk.path("none"), "2").is_err());
+}
+
+#[test]
 fn a_manifest_without_end_is_not_read() {
     let error = Manifest::load(Path::new("/dev/zero")).unwrap_err().to_string();
     assert!(error.contains("more than"), "{error}");

@@ -142,3 +142,36 @@ fn a_command_that_cannot_be_meant_is_wrong() {
         .unwrap();
     assert_eq!(output.status.code(), Some(7));
 }
+
+#[test]
+fn a_deploy_file_that_was_made_to_harm_is_refused_in_time() {
+    let many: String = (0..4000).map(|number| format!("{}{number}: 1\n", "k".repeat(90))).collect();
+    let deep = format!("a: {}", "[".repeat(400_000));
+    for (deploy, word) in [
+        (deep.as_str(), "inside each other"),
+        (&many, "3980 more names"),
+        ("\"a\\e[31mred\": 1\n", "a\\u{1b}[31mred is no variable"),
+        ("\"a\\e[31mred\": .nan\n", "a\\u{1b}[31mred: NaN"),
+    ] {
+        let started = std::time::Instant::now();
+        let output = quadletgen(deploy, &["render"]);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(word), "{said}");
+        assert!(said.len() < 20_000 && started.elapsed().as_secs() < 20, "{}", said.len());
+    }
+}
+
+#[test]
+fn what_is_no_file_is_not_opened() {
+    let home = Home::new("");
+    let path = home.0.path().join(".config/dispatcher-api/deploy.yml");
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/nowhere/deploy.yml", &path).unwrap();
+    let (status, said) = home.run(&["render"]);
+    assert!(status == Some(2) && said.contains("is a link to /nowhere/deploy.yml"), "{said}");
+    fs::remove_file(&path).unwrap();
+    // Opening it would wait for somebody who writes.
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (status, said) = home.run(&["render"]);
+    assert!(status == Some(2) && said.contains("is no file"), "{said}");
+}
