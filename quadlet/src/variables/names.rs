@@ -4,7 +4,7 @@
 /// error.
 pub(super) const FALLBACKS: [(&str, &str); 5] = [
     ("dispatcher_api_container_scale", "dci_api_container_scale"),
-    ("dispatcher_auth_tracking_enabled", "dci_api_auth_tracking_enabled"),
+    ("dispatcher_api_auth_tracking_enabled", "dci_api_auth_tracking_enabled"),
     ("dispatcher_redis_url", "dci_redis_url"),
     ("dispatcher_api_graceful_timeout", "gunicorn_graceful_timeout"),
     ("dispatcher_api_watchdog", "gunicorn_timeout"),
