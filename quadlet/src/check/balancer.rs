@@ -13,6 +13,9 @@ use crate::{
 /// What HAProxy finds wrong.
 pub(super) async fn ask(entries: &[Entry], variables: &Variables) -> Vec<Finding> {
     let about = "haproxy -c";
+    if !variables.has_haproxy() {
+        return Vec::new();
+    }
     let directory = PathBuf::from(variables.text("haproxy_config_dir"));
     let base = PathBuf::from(variables.text("__dispatcher_haproxy_base_file"));
     let replaced: Vec<(PathBuf, String)> = entries.iter().filter_map(replacement).collect();

@@ -8,7 +8,9 @@ use crate::{
     engine::{
         apply::{self, Request},
         failure::{Exit, Failure},
-        init, logs, secret,
+        init, logs,
+        restart::{self, Part},
+        secret,
         session::{Options, Session},
         status, uninstall,
     },
@@ -46,6 +48,14 @@ pub(super) enum Command {
     },
     /// Goes back to the image before this one, one instance after the other.
     Rollback(Changing),
+    /// Begins anew what changed in a way that quadletgen cannot see, such as a certificate.
+    Restart {
+        /// What.
+        #[arg(value_enum, default_value_t = Part::Instances)]
+        part: Part,
+        #[command(flatten)]
+        changing: Changing,
+    },
     /// Shows what runs, how it is, and what differs from what is asked.
     Status {
         /// For programs.
@@ -137,6 +147,9 @@ impl Command {
             }
             Self::Rollback(changing) => {
                 change(layout, changing.options(), &Request::Rollback).await
+            }
+            Self::Restart { part, changing } => {
+                restart::restart(&mut begin(layout, changing.options()).await?, part).await
             }
             Self::Status { json } => {
                 let options = Options { is_dry_run: true, ..AT_ONCE };

@@ -78,6 +78,16 @@ pub async fn change(session: &mut Session, request: &Request) -> Result<(), Fail
     }
 }
 
+/// What is asked of this host since the last change, with the image that was found then.
+///
+/// # Errors
+/// When `deploy.yml` is wrong, or the image is not there.
+pub async fn asked(session: &mut Session) -> Result<Desired, Failure> {
+    let variables = Variables::load(&session.host.layout)?;
+    let pin = pin(session, &Request::Apply, variables.image()).await?;
+    Desired::new(&session.host, variables, pin).await
+}
+
 async fn previous(session: &Session) -> Result<Pin, Failure> {
     let Some(pin) = session.record.previous_image() else {
         return Err(Failure::new(
@@ -159,7 +169,7 @@ async fn show(session: &Session, desired: &Desired, text: &Text) -> Result<(), F
     let progress = &session.progress;
     let observed = observe(&session.host, desired, &session.record).await?;
     programs::check(session, desired).await?;
-    if let Some(balancer) = balancer::Balancer::of(desired, session.host.layout.is_user) {
+    if let Some(balancer) = balancer::Balancer::of(desired) {
         balancer.check(observed.to_write(true)).await?;
     }
     let own = (text.before != text.after).then(|| change_of(text));

@@ -1,7 +1,10 @@
 //! HAProxy in front of the instances: its files checked before and after they are written, its
 //! reload (or its first start with our files) waited for, its view of the instances read.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use dispatcher_haproxy::{
     check::{CheckError, Files},
@@ -19,8 +22,10 @@ use crate::{
     files::Change,
     host::{
         Host, journal,
+        program::Program,
         systemd::{Activity, Verb},
     },
+    variables::Variables,
 };
 
 /// Its unit.
@@ -96,20 +101,28 @@ pub struct Balancer {
     master: PathBuf,
     stats: PathBuf,
     is_ours: bool,
+    /// The names of the servers in its file.
+    asked: Vec<String>,
+    /// The command that has it read its files, where it is no unit of this host.
+    command: Option<(PathBuf, Vec<String>)>,
     /// The drop-in that makes it ours.
     drop_in: Option<PathBuf>,
 }
 
 impl Balancer {
-    /// The one that these variables speak of; nothing in a user's own deployment.
+    /// The one that these variables speak of; nothing in a user's own deployment, or where another host has it.
     #[must_use]
-    pub fn of(desired: &Desired, is_user: bool) -> Option<Self> {
+    pub fn of(desired: &Desired) -> Option<Self> {
         let variables = &desired.variables;
         let path = |name: &str| PathBuf::from(variables.text(name));
         let is_ours = variables.is("dispatcher_haproxy_base");
         let base = path("__dispatcher_haproxy_base_file");
         let drop_in = desired.entries.iter().find(|one| one.concerns == Concerns::HaproxyUnit);
-        (!is_user).then(|| Self {
+        let mut words = variables.words("dispatcher_haproxy_reload_command").into_iter();
+        let command = words.next().map(|program| (PathBuf::from(program), words.collect()));
+        let own = 0..desired.asked.instances.len();
+        let own = own.map(|index| format!("dispatcher-api-{index}"));
+        variables.has_haproxy().then(|| Self {
             files: Files {
                 program: path("dispatcher_haproxy_program"),
                 read: vec![base, path("haproxy_config_dir")],
@@ -118,8 +131,27 @@ impl Balancer {
             master: path("dispatcher_haproxy_master_socket"),
             stats: path("dispatcher_haproxy_stats_socket"),
             is_ours,
+            asked: own.chain(elsewhere(variables)).collect(),
+            command,
             drop_in: drop_in.map(|entry| entry.path.clone()),
         })
+    }
+
+    /// Whether it is a unit of this host.
+    #[must_use]
+    pub fn has_unit(&self) -> bool {
+        self.command.is_none()
+    }
+
+    /// Whether it can be asked how it is.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        self.is_ours || self.stats.exists()
+    }
+
+    /// One in a container or elsewhere whose program is not here checks its files itself.
+    fn is_unchecked(&self) -> bool {
+        self.command.is_some() && !self.files.program.exists()
     }
 
     /// Asks HAProxy what it would say to these changes. Nothing is touched.
@@ -130,6 +162,9 @@ impl Balancer {
         &self,
         changes: impl Iterator<Item = &'a Change>,
     ) -> Result<(), Failure> {
+        if self.is_unchecked() {
+            return Ok(());
+        }
         self.serves_nobody_else()?;
         let replaced: Vec<(PathBuf, String)> = changes.filter_map(content).collect();
         self.files.check_with(&replaced).await.map(drop).map_err(refused)
@@ -156,13 +191,18 @@ impl Balancer {
         Err(Failure::new(Exit::Refused, text))
     }
 
-    /// Has HAProxy read its files, with so many instances: by a restart where no reload can do it, or it
-    /// does not run; by a reload otherwise.
+    /// Has HAProxy read its files: by a restart where no reload can do it, or it does not run; by a
+    /// reload otherwise.
     ///
     /// # Errors
     /// When it refuses; it then serves on as before.
-    pub async fn take_up(&self, host: &Host, is_restart: bool, asked: u16) -> Result<(), Failure> {
-        self.files.check().await.map_err(refused)?;
+    pub async fn take_up(&self, host: &Host, is_restart: bool) -> Result<(), Failure> {
+        if !self.is_unchecked() {
+            self.files.check().await.map_err(refused)?;
+        }
+        if let Some((program, arguments)) = &self.command {
+            return told(program, arguments).await;
+        }
         let activity = host.systemd.activity(UNIT).await?;
         if is_restart || activity != Some(Activity::Active) {
             return start(host).await;
@@ -171,7 +211,7 @@ impl Balancer {
             || Way::Command("systemctl".into(), vec!["reload".to_owned(), "haproxy".to_owned()]);
         let way = if self.master.exists() { Way::Master(self.master.clone()) } else { command() };
         let reload = Reload { way, stats: self.stats.clone(), within: WITHIN };
-        let leaving = self.let_go(asked).await?;
+        let leaving = self.let_go().await?;
         let Err(error) = reload.run().await else { return Ok(()) };
         let mut text = error.to_string();
         if let Err(error) = self.serving().take_back(BACKEND, &leaving).await {
@@ -183,15 +223,12 @@ impl Balancer {
 
     /// Has the process that serves let go of the instances that are asked for no more, where it has
     /// a master that can be asked: their names.
-    async fn let_go(&self, asked: u16) -> Result<Vec<String>, Failure> {
+    async fn let_go(&self) -> Result<Vec<String>, Failure> {
         if !self.master.exists() || !self.stats.exists() {
             return Ok(Vec::new());
         }
         let failed = |error: String| Failure::new(Exit::Failed, error);
-        let stays = |server: &Server| {
-            let number = server.name.strip_prefix("dispatcher-api-");
-            number.and_then(|it| it.parse::<u16>().ok()).is_some_and(|number| number < asked)
-        };
+        let stays = |server: &Server| self.asked.contains(&server.name);
         let servers = self.servers().await.map_err(failed)?;
         let leaving = servers.into_iter().filter(|server| !stays(server));
         let leaving: Vec<String> = leaving.map(|server| server.name).collect();
@@ -209,7 +246,7 @@ impl Balancer {
     /// # Errors
     /// In words, when it does not answer.
     pub async fn down(&self, instances: &[u16]) -> Result<Vec<String>, String> {
-        if !self.is_ours && !self.stats.exists() {
+        if !self.tells() {
             // Somebody else's HAProxy that does not let us look.
             return Ok(Vec::new());
         }
@@ -235,6 +272,24 @@ impl Balancer {
     pub async fn servers(&self) -> Result<Vec<Server>, String> {
         Stats::new(&self.stats).servers(BACKEND).await.map_err(|error| error.to_string())
     }
+}
+
+/// The names of the servers that are on other hosts.
+#[must_use]
+pub fn elsewhere(variables: &Variables) -> Vec<String> {
+    let servers = variables.words("dispatcher_haproxy_servers").into_iter();
+    servers.filter_map(|server| Some(server.split_once(' ')?.0.to_owned())).collect()
+}
+
+/// Has one that is no unit of this host read its files, by the command that is given for that.
+///
+/// # Errors
+/// When the command fails.
+pub async fn told(program: &Path, arguments: &[String]) -> Result<(), Failure> {
+    let command = Program::new(&program.display().to_string()).args(arguments.iter().cloned());
+    command.run().await.map(drop).map_err(|error| {
+        Failure::new(Exit::Refused, format!("dispatcher_haproxy_reload_command: {error}"))
+    })
 }
 
 async fn start(host: &Host) -> Result<(), Failure> {

@@ -78,6 +78,19 @@ impl Converge<'_> {
         Ok(())
     }
 
+    /// One step by itself, with nothing to write.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn only(&mut self, step: &Step) -> Result<(), Failure> {
+        self.progress.safe_point()?;
+        let observed = observe(self.host, self.desired, self.record).await?;
+        let since = Instant::now();
+        self.step(step, &observed).await?;
+        self.progress.done(since, &said(step));
+        Ok(())
+    }
+
     /// What Podman, systemd and HAProxy say to it. Nothing that they read is touched.
     ///
     /// # Errors
@@ -102,7 +115,7 @@ impl Converge<'_> {
     }
 
     fn balancer(&self) -> Option<Balancer> {
-        Balancer::of(self.desired, self.host.layout.is_user)
+        Balancer::of(self.desired)
     }
 
     async fn step(&mut self, step: &Step, observed: &Observed) -> Result<(), Failure> {
@@ -185,7 +198,7 @@ impl Converge<'_> {
             self.without_drop_in(observed).await?;
         }
         let count = u16::try_from(self.desired.asked.instances.len()).unwrap_or(u16::MAX);
-        balancer.take_up(self.host, is_restart, count).await?;
+        balancer.take_up(self.host, is_restart).await?;
         self.record.note_haproxy_unit(unit.as_ref())?;
         if let Some(digest) = &self.desired.asked.balancer {
             self.record.note_haproxy(digest)?;

@@ -59,12 +59,14 @@ impl Desired {
         entries.extend(image_pin(&variables, layout, &pin.reference));
         let secrets = host.podman.secrets().await?;
         let units = inputs::units(&entries, &secrets);
-        all_secrets_there(&units, &secrets)?;
+        // Where none is asked for, the unit of the instances is there and nothing is made of it.
+        let used = |unit: &&Unit| variables.scale() > 0 || unit.stem != INSTANCES;
+        all_secrets_there(units.iter().filter(used), &secrets)?;
         let own = own_inputs(&entries, layout, variables.scale());
         entries.extend(units.iter().map(|unit| label_of(unit, layout)));
         entries.extend(own.iter().map(|(index, digest)| label_of_own(*index, digest, layout)));
         entries.sort_by(|one, other| one.path.cmp(&other.path));
-        let asked = asked(&variables, layout, &entries, &units, &own);
+        let asked = asked(&variables, &entries, &units, &own);
         Ok(Self { variables, entries, asked, pin })
     }
 
@@ -103,7 +105,6 @@ impl Desired {
 
 fn asked(
     variables: &Variables,
-    layout: &Layout,
     entries: &[Entry],
     units: &[Unit],
     own: &BTreeMap<u16, String>,
@@ -119,7 +120,7 @@ fn asked(
     let is_haproxy = |entry: &&Entry| entry.concerns == Concerns::Haproxy;
     Asked {
         units: inputs::of_entries(entries.iter().filter(|entry| !is_haproxy(entry))),
-        balancer: (!layout.is_user).then(|| {
+        balancer: variables.has_haproxy().then(|| {
             let is_read = |entry: &&Entry| {
                 matches!(entry.concerns, Concerns::Haproxy | Concerns::HaproxyUnit)
             };
@@ -131,9 +132,11 @@ fn asked(
     }
 }
 
-fn all_secrets_there(units: &[Unit], secrets: &BTreeMap<String, String>) -> Result<(), Failure> {
-    let mut missing: Vec<&str> =
-        units.iter().flat_map(|unit| &unit.secrets).map(String::as_str).collect();
+fn all_secrets_there<'a>(
+    units: impl Iterator<Item = &'a Unit>,
+    secrets: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    let mut missing: Vec<&str> = units.flat_map(|unit| &unit.secrets).map(String::as_str).collect();
     missing.retain(|name| !secrets.contains_key(*name));
     missing.sort_unstable();
     missing.dedup();

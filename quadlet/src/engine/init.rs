@@ -15,7 +15,6 @@ use crate::{
     files::{self, Change, diff},
     host::podman::NEEDED,
     jinja::Context,
-    layout::Layout,
     variables::{
         Facts, Variables,
         secrets::{Making, Secret},
@@ -43,7 +42,7 @@ pub async fn init(session: &mut Session) -> Result<(), Failure> {
         true => Variables::new(Context::new(), &Facts::of_host(&session.host.layout))?,
         false => Variables::load(&session.host.layout)?,
     };
-    haproxy(&session.host.layout, &variables, &mut lacking);
+    haproxy(&variables, &mut lacking);
     if !lacking.is_empty() {
         return Err(Failure::new(Exit::Lacking, lacking.join("\n")));
     }
@@ -117,9 +116,10 @@ fn linger() -> Option<String> {
     })
 }
 
-fn haproxy(layout: &Layout, variables: &Variables, lacking: &mut Vec<String>) {
+fn haproxy(variables: &Variables, lacking: &mut Vec<String>) {
     let program = variables.text("dispatcher_haproxy_program");
-    if !layout.is_user && !Path::new(program).exists() {
+    let is_asked = variables.words("dispatcher_haproxy_reload_command").is_empty();
+    if variables.has_haproxy() && is_asked && !Path::new(program).exists() {
         lacking.push(format!(
             "{program} is not there: install haproxy 2.6 or newer (apt or dnf install haproxy)"
         ));

@@ -19,6 +19,7 @@ pub mod ports;
 pub mod programs;
 pub mod progress;
 pub mod record;
+pub mod restart;
 pub mod secret;
 pub mod session;
 pub mod status;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    balancer::Balancer,
     desired::{Desired, index},
     failure::Failure,
     inputs::{OWN, SHARED},
@@ -81,7 +82,9 @@ pub async fn observe(host: &Host, desired: &Desired, record: &Record) -> Result<
     let has_files_to_remove = observed.to_remove().next().is_some();
     let activity = host.systemd.activity(super::balancer::UNIT).await?;
     // One that does not run has read nothing.
-    let balancer = record.haproxy_has_read().filter(|_| activity == Some(Activity::Active));
+    let has_unit = Balancer::of(desired).is_none_or(|balancer| balancer.has_unit());
+    let is_read = !has_unit || activity == Some(Activity::Active);
+    let balancer = record.haproxy_has_read().filter(|_| is_read);
     observed.found = Found {
         has_files_to_write,
         has_files_to_remove,

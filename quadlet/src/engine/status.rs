@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::Serialize;
 
 use super::{
-    balancer::Balancer,
+    balancer::{self, Balancer},
     converge::announced,
     desired::{Desired, instance},
     failure::{Exit, Failure},
@@ -144,7 +144,7 @@ async fn look(session: &Session) -> Result<Status, Failure> {
     drift.extend(
         worker::to_come(session, &desired).await?.iter().map(|step| format!("to do: {step}")),
     );
-    let balancer = Balancer::of(&desired, host.layout.is_user);
+    let balancer = Balancer::of(&desired);
     let haproxy = haproxy(balancer.as_ref(), &desired, &mut drift).await;
     let instances = instances(session, &desired, &observed.found.instances, &haproxy).await?;
     let images = session.record.manifest.images.iter().map(|image| Image {
@@ -168,7 +168,9 @@ async fn haproxy(
     desired: &Desired,
     drift: &mut Vec<String>,
 ) -> BTreeMap<String, String> {
-    let Some(balancer) = balancer else { return BTreeMap::new() };
+    let Some(balancer) = balancer.filter(|balancer| balancer.tells()) else {
+        return BTreeMap::new();
+    };
     let servers = match balancer.servers().await {
         Ok(servers) => servers,
         Err(error) => {
@@ -178,6 +180,7 @@ async fn haproxy(
     };
     let names: Vec<String> =
         (0..desired.asked.instances.len()).map(|index| format!("dispatcher-api-{index}")).collect();
+    let names = [names, balancer::elsewhere(&desired.variables)].concat();
     drift.extend(
         servers
             .iter()
@@ -261,7 +264,8 @@ async fn units(session: &Session, desired: &Desired) -> Result<Vec<Unit>, Failur
     let asked =
         desired.asked.services.iter().chain(&desired.asked.tracker).map(|(unit, _)| unit.clone());
     let worker = desired.variables.has_worker().then(|| worker::UNIT.to_owned());
-    let haproxy = (!session.host.layout.is_user).then(|| super::balancer::UNIT.to_owned());
+    let has_unit = Balancer::of(desired).is_some_and(|balancer| balancer.has_unit());
+    let haproxy = has_unit.then(|| super::balancer::UNIT.to_owned());
     let mut found = Vec::new();
     for unit in asked.chain(worker).chain(haproxy) {
         let state =

@@ -21,6 +21,7 @@ use crate::{
     entry::Concerns,
     files::Change,
     host::systemd::{Activity, Verb},
+    variables::Variables,
 };
 
 /// How long a unit may take to stop.
@@ -42,7 +43,8 @@ pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Fail
     let (of_haproxy, others): (Vec<_>, Vec<_>) = changes
         .iter()
         .partition(|change| matches!(change.concerns, Concerns::Haproxy | Concerns::HaproxyUnit));
-    haproxy(session, &of_haproxy).await?;
+    let variables = Variables::load(&session.host.layout).ok();
+    haproxy(session, variables.as_ref(), &of_haproxy).await?;
     stop(session).await?;
     remove(session, &others).await?;
     if has_data {
@@ -61,7 +63,11 @@ pub async fn uninstall(session: &mut Session, has_data: bool) -> Result<(), Fail
     session.record.keep_only_made(&made)
 }
 
-async fn haproxy(session: &mut Session, changes: &[&Change]) -> Result<(), Failure> {
+async fn haproxy(
+    session: &mut Session,
+    variables: Option<&Variables>,
+    changes: &[&Change],
+) -> Result<(), Failure> {
     // What is noted tells that it was not told yet, where files are gone already.
     let is_told = session.record.haproxy_has_read().is_none();
     if changes.is_empty() && is_told {
@@ -73,7 +79,10 @@ async fn haproxy(session: &mut Session, changes: &[&Change]) -> Result<(), Failu
     session.record.carry_out(changes.iter().copied())?;
     let systemd = &session.host.systemd;
     systemd.daemon_reload().await?;
-    if systemd.activity(balancer::UNIT).await? == Some(Activity::Active) {
+    let words = variables.map(|known| known.words("dispatcher_haproxy_reload_command"));
+    if let Some((program, arguments)) = words.as_deref().and_then(<[String]>::split_first) {
+        balancer::told(Path::new(program), arguments).await?;
+    } else if systemd.activity(balancer::UNIT).await? == Some(Activity::Active) {
         // With the files of its package again, where ours were all it had.
         systemd
             .job(if had_unit { Verb::Restart } else { Verb::Reload }, balancer::UNIT, WITHIN)

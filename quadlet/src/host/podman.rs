@@ -28,6 +28,8 @@ pub struct Image {
 /// A container that belongs to a unit.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Container {
+    /// Its identity, another one with each start.
+    pub id: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// The image it was made from, by identity.
@@ -36,6 +38,8 @@ pub struct Container {
 
 #[derive(Debug, Deserialize)]
 struct Listed {
+    #[serde(rename = "Id", default)]
+    id: String,
     #[serde(rename = "Labels")]
     labels: Option<BTreeMap<String, String>>,
     #[serde(rename = "ImageID", default)]
@@ -137,7 +141,7 @@ impl Podman {
         let unit = |container: Listed| {
             let labels = container.labels.unwrap_or_default();
             let unit = labels.get("PODMAN_SYSTEMD_UNIT")?.clone();
-            Some((unit, Container { labels, image_id: container.image_id }))
+            Some((unit, Container { id: container.id, labels, image_id: container.image_id }))
         };
         Ok(listed.into_iter().filter_map(unit).collect())
     }

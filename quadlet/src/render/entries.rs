@@ -133,11 +133,15 @@ impl Rendering<'_> {
         self.file(templates::WORKER_ENVIRONMENT, path, PRIVATE, Concerns::Worker)
     }
 
-    /// The backend, and the rest where HAProxy is ours. A user's own deployment has no HAProxy: its
-    /// backend is for one who has, and who sees to it that it is read.
+    /// The backend, and the rest where HAProxy is ours; nothing where it is on another host. A user's
+    /// own deployment has no HAProxy: its backend is for one who has, and who sees to it that it is
+    /// read.
     fn haproxy(&mut self) -> Result<(), RenderError> {
         let of_host = PathBuf::from(self.variables.text("haproxy_config_dir"));
         let is_user = self.layout.is_user;
+        if !is_user && !self.variables.has_haproxy() {
+            return Ok(());
+        }
         let directory = if is_user { self.layout.settings.join("haproxy") } else { of_host };
         let backend = directory.join("10_backend_dispatcher_api.cfg");
         let concerns = if is_user { Concerns::Nobody } else { Concerns::Haproxy };

@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::environment;
 use crate::jinja::Context;
 
+/// The largest body that the service can be told to take, in MiB.
+const LARGEST_BODY: i64 = 95;
+
 /// What contradicts.
 pub(super) fn problems(checked: &Context) -> Vec<String> {
     let mut found = Vec::new();
@@ -18,7 +21,29 @@ pub(super) fn problems(checked: &Context) -> Vec<String> {
     words(checked, &mut found);
     environment::problems(checked, &mut found);
     lines(checked, &mut found);
+    balancer(checked, &mut found);
     found
+}
+
+/// HAProxy here, elsewhere, or somebody else's.
+fn balancer(checked: &Context, found: &mut Vec<String>) {
+    let is_on = |name: &str| checked.get(name) == Some(&Value::Bool(true));
+    let count = |name: &str| checked.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+    if count("dispatcher_haproxy_reload_command") > 0 && is_on("dispatcher_haproxy_base") {
+        found.push(
+            "dispatcher_haproxy_reload_command is set, and dispatcher_haproxy_base is true: HAProxy \
+             is reloaded by its own unit then; set dispatcher_haproxy_base: false, or leave the \
+             command out"
+                .to_owned(),
+        );
+    }
+    if !is_on("dispatcher_haproxy_enabled") && text(checked, "dispatcher_api_upstream") == "unix" {
+        found.push(
+            "dispatcher_api_upstream is unix and dispatcher_haproxy_enabled is false: HAProxy on \
+             another host does not reach a socket of this one; set tcp, or leave it out"
+                .to_owned(),
+        );
+    }
 }
 
 /// What is likely not meant.
@@ -39,6 +64,12 @@ pub(super) fn notices(checked: &Context) -> Vec<String> {
         if !text(checked, name).is_empty() {
             found.push(format!("{name} is passed on, and Dispatcher does not use it"));
         }
+    }
+    let largest = number(checked, "max_content_length_mb");
+    if largest > LARGEST_BODY {
+        found.push(format!(
+            "max_content_length_mb is {largest}: Dispatcher takes bodies of at most {LARGEST_BODY} MiB, which is applied"
+        ));
     }
     found
 }

@@ -30,7 +30,7 @@ const RANGES: [(&str, RangeInclusive<i64>); 46] = [
     ("gunicorn_graceful_timeout", 0..=3600),
     ("sqlalchemy_pool_size", 0..=1000),
     ("sqlalchemy_max_overflow", -1..=1000),
-    ("max_content_length_mb", 0..=95),
+    ("max_content_length_mb", 0..=1_048_576),
     ("dispatcher_haproxy_https_port", 1..=65_535),
     ("dispatcher_haproxy_http_port", 1..=65_535),
     ("dispatcher_haproxy_hsts_seconds", 0..=63_072_000),
@@ -102,15 +102,18 @@ pub(super) enum Form {
     Organisation,
     /// A target of HAProxy's log.
     LogTarget,
+    /// A name, an address, a port.
+    Server,
 }
 
-const FORMS: [(&str, Form); 43] = [
+const FORMS: [(&str, Form); 45] = [
     ("dispatcher_worker_org", Form::Organisation),
     ("dispatcher_api_image", Form::Image),
     ("dispatcher_postgresql_image", Form::Image),
     ("dispatcher_redis_image", Form::Image),
     ("dispatcher_rabbitmq_image", Form::Image),
     ("dispatcher_api_container_network", Form::Network),
+    ("dci_api_container_network", Form::Network),
     ("dispatcher_api_container_user", Form::User),
     ("dispatcher_api_memory_max", Form::Memory),
     ("dispatcher_auth_tracker_memory_max", Form::Memory),
@@ -148,6 +151,7 @@ const FORMS: [(&str, Form); 43] = [
     ("dispatcher_haproxy_master_socket", Form::File),
     ("dispatcher_haproxy_stats_socket", Form::File),
     ("dispatcher_haproxy_log", Form::LogTarget),
+    ("dispatcher_haproxy_servers", Form::Server),
 ];
 
 /// What is allowed, where this value is not.
@@ -202,6 +206,10 @@ impl Form {
             Self::LogTarget => {
                 "a target and a facility such as /dev/log local0, or stdout format raw daemon"
             }
+            Self::Server => {
+                "a name and an IP address with a port, such as api1-0 10.0.0.11:15000; not a name \
+                 that begins with dispatcher-api-"
+            }
         }
     }
 
@@ -241,8 +249,18 @@ impl Form {
             Self::File => text.is_empty() || (text.starts_with('/') && made_of("/._@+-")),
             Self::Organisation => !text.is_empty() && text.len() <= 10 && made_of("_-"),
             Self::LogTarget => !text.is_empty() && made_of("/._-:@ []"),
+            Self::Server => is_server(text),
         }
     }
+}
+
+/// The names of this host's own instances are taken.
+fn is_server(text: &str) -> bool {
+    let Some((name, address)) = text.split_once(' ') else { return false };
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let is_name =
+        !name.is_empty() && name.chars().all(fits) && !name.starts_with("dispatcher-api-");
+    is_name && address.parse::<SocketAddr>().is_ok()
 }
 
 fn is_user(text: &str) -> bool {

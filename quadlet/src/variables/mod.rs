@@ -117,6 +117,19 @@ impl Variables {
         self.is("__dispatcher_worker")
     }
 
+    /// Whether HAProxy is on this host.
+    #[must_use]
+    pub fn has_haproxy(&self) -> bool {
+        self.is("__dispatcher_haproxy")
+    }
+
+    /// The words of a list, none where it is not set.
+    #[must_use]
+    pub fn words(&self, name: &str) -> Vec<String> {
+        let words = self.context.get(name).and_then(Value::as_array);
+        words.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     /// The bundled services, by the names of their units without `.service`.
     #[must_use]
     pub fn services(&self) -> Vec<&'static str> {

@@ -2,8 +2,9 @@
 
 /// Names that say the same as ours, which win where both are set alike; two different values are an
 /// error.
-pub(super) const FALLBACKS: [(&str, &str); 5] = [
+pub(super) const FALLBACKS: [(&str, &str); 6] = [
     ("dispatcher_api_container_scale", "dci_api_container_scale"),
+    ("dispatcher_api_container_network", "dci_api_container_network"),
     ("dispatcher_api_auth_tracking_enabled", "dci_api_auth_tracking_enabled"),
     ("dispatcher_redis_url", "dci_redis_url"),
     ("dispatcher_api_graceful_timeout", "gunicorn_graceful_timeout"),
@@ -11,11 +12,8 @@ pub(super) const FALLBACKS: [(&str, &str); 5] = [
 ];
 
 /// Names that would make this deployment use what is DCI's, with ours to set instead.
-const OURS: [(&str, &str); 3] = [
-    ("dci_api_container_image", "dispatcher_api_image"),
-    ("dci_api_container_network", "dispatcher_api_container_network"),
-    ("dbname", "dispatcher_db_name"),
-];
+const OURS: [(&str, &str); 2] =
+    [("dci_api_container_image", "dispatcher_api_image"), ("dbname", "dispatcher_db_name")];
 
 /// Secrets: the setting, and the podman secret to put the value into. Where the latter is not one
 /// that is needed anyway, `dispatcher_secrets` must name it.

@@ -1,7 +1,7 @@
 //! What variables there are: their types, choices and defaults, as the role's
 //! `meta/argument_specs.yml` says. Nothing about them is said twice.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,6 +10,8 @@ use super::Problems;
 
 /// The one source, which Ansible reads, too.
 const SOURCE: &str = include_str!("../../../ansible-role/meta/argument_specs.yml");
+/// Where the role says which of them are its own and none of `deploy.yml`.
+const ROLE: &str = include_str!("../../../ansible-role/vars/main.yml");
 
 /// The type of a variable, in Ansible's words.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
@@ -92,6 +94,12 @@ struct Main {
     options: Map<String, Value>,
 }
 
+#[derive(Deserialize)]
+struct Role {
+    #[serde(rename = "__dispatcher_api_role_only")]
+    only: BTreeSet<String>,
+}
+
 /// The list, understood once.
 static ALL: LazyLock<Result<Vec<Variable>, Problems>> = LazyLock::new(understood);
 
@@ -108,10 +116,12 @@ fn understood() -> Result<Vec<Variable>, Problems> {
         Problems::one(format!("the list of variables in this program is broken: {error}"))
     };
     let file: File = yaml_serde::from_str(SOURCE).map_err(|error| broken(&error))?;
+    let role: Role = yaml_serde::from_str(ROLE).map_err(|error| broken(&error))?;
     let variable = |(name, value): (String, Value)| {
         let variable: Variable =
             serde_json::from_value(value).map_err(|error| broken(&format!("{name}: {error}")))?;
         Ok(Variable { name, ..variable })
     };
-    file.argument_specs.main.options.into_iter().map(variable).collect()
+    let options = file.argument_specs.main.options.into_iter();
+    options.filter(|(name, _)| !role.only.contains(name)).map(variable).collect()
 }

@@ -49,7 +49,6 @@ const MISTAKES: &[(&str, &str)] = &[
         "RHDL_SERVICE_ACCOUNT_SECRET_KEY: dispatcher-rhdl-secret-key",
     ),
     ("dci_api_container_image: x", "set dispatcher_api_image instead"),
-    ("dci_api_container_network: x", "set dispatcher_api_container_network instead"),
     ("dbname: dci", "set dispatcher_db_name instead"),
     ("dispatcher_api_container_scala: 1", "is dispatcher_api_container_scale meant?"),
     ("dispatcher_api_drain_delay: 2", "allowed is 3 and more, or other checks"),
