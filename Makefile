@@ -60,8 +60,8 @@ lint: ## Formatting, lints, documentation, licences, scripts.
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 	cargo machete
 	cargo deny --all-features check bans licenses sources
-	shellcheck scripts/*.sh .ci/run tests/testhost/testhost tests/testhost/images tests/testhost/services/*
-	PATH="$$HOME/.local/share/dispatcher/ansible-lint/bin:$$PATH" ansible-lint --offline --profile production examples
+	shellcheck scripts/*.sh .ci/run tests/testhost/testhost tests/testhost/images tests/testhost/services/* ansible-role/files/dispatcher-backup
+	PATH="$$HOME/.local/share/dispatcher/ansible-lint/bin:$$PATH" ansible-lint --offline --profile production examples ansible-role inventories site.yml
 
 ci: ## What continuous integration runs.
 	@.ci/run

@@ -9,6 +9,7 @@
 mod environment;
 mod files;
 mod program;
+mod readme;
 mod rendering;
 mod same_bytes;
 mod samples;
