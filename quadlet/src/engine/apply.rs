@@ -70,6 +70,11 @@ pub async fn change(session: &mut Session, request: &Request) -> Result<(), Fail
         return show(session, &desired, &text).await;
     }
     before_anything(session, &desired, &text).await?;
+    if session.progress.safe_point().is_err() {
+        return Err(Failure::new(Exit::Interrupted, "interrupted: nothing was changed"));
+    }
+    let is_rollback = *request == Request::Rollback;
+    session.record.note_rollback(is_rollback.then_some(&desired.pin))?;
     session.record.note_asked_image(&desired.pin)?;
     store(&text)?;
     match converge(session, &desired).await {
@@ -251,6 +256,7 @@ async fn converge(session: &mut Session, desired: &Desired) -> Result<usize, Fai
 
 async fn finish(session: &mut Session, desired: &Desired, steps: usize) -> Result<(), Failure> {
     session.record.note_good_image(&desired.pin)?;
+    session.record.note_rollback(None)?;
     let steps = steps + worker::take_up(session, desired).await?;
     if let Err(failure) = image::forget_surplus(session).await {
         session.progress.say(&format!("note: names of old images were left: {}", failure.text));

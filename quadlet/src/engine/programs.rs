@@ -199,13 +199,16 @@ pub async fn take_out(session: &mut Session, image: &str, wanted: &[&str]) -> Re
             fs::create_dir_all(directory).map_err(failed(directory))?;
         }
         let beside = beside(to);
+        session.record.note_waiting(to)?;
         session.host.podman.copy_out(copier, image, from, &beside).await?;
         put(&mut session.record, &beside, to, image)?;
     }
-    Ok(())
+    // Nothing waits any more.
+    session.record.sweep()
 }
 
-/// Beside its place first, so that a program that runs is replaced and not overwritten.
+/// Beside its place first, so that a program that runs is replaced and not overwritten; by the name
+/// that files wait by.
 fn beside(to: &Path) -> PathBuf {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     to.with_file_name(format!(".{name}.new"))
@@ -241,7 +244,6 @@ pub fn remove(record: &mut Record) -> Result<Vec<String>, Failure> {
     let paths: Vec<PathBuf> = record.manifest.programs.keys().cloned().collect();
     let mut left = Vec::new();
     for path in paths {
-        gone(&beside(&path))?;
         match look(&record.manifest, &path)?.0 {
             Standing::Ours => gone(&path)?,
             Standing::Absent => {}
@@ -358,6 +360,18 @@ mod tests {
         fs::remove_file(host.path()).unwrap();
         fs::create_dir(host.path()).unwrap();
         assert_eq!(host.put("1", "a").unwrap_err().exit, Exit::Foreign);
+    }
+
+    #[test]
+    fn what_a_kill_leaves_beside_its_place_is_swept() {
+        let mut host = Host::new();
+        let path = host.path();
+        host.record.note_waiting(&path).unwrap();
+        fs::write(beside(&path), "half").unwrap();
+        let layout = Layout::user(host.directory.path(), host.directory.path());
+        let mut after = Record::load(&layout).unwrap();
+        after.sweep().unwrap();
+        assert!(!beside(&path).exists() && after.manifest.waiting.is_empty());
     }
 
     #[test]

@@ -24,6 +24,7 @@ const SYSTEMD: &str = "systemd_has_read";
 const HAPROXY: &str = "haproxy_has_read";
 const HAPROXY_UNIT: &str = "haproxy_started_with";
 const ASKED_IMAGE: &str = "asked_image";
+const ROLLBACK: &str = "rolling_back_to";
 const WORKER: &str = "worker";
 const MADE: &str = "made";
 
@@ -83,6 +84,17 @@ impl Record {
     /// When there is not; nothing was changed.
     pub fn rehearse(&mut self, changes: &[Change]) -> Result<(), FilesError> {
         files::rehearse(changes, &mut self.manifest, &self.path)
+    }
+
+    /// Notes that something will wait beside this place, for whoever comes after a kill.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_waiting(&mut self, place: &Path) -> Result<(), Failure> {
+        match self.manifest.waiting.insert(place.to_owned()) {
+            true => Ok(self.manifest.save(&self.path)?),
+            false => Ok(()),
+        }
     }
 
     /// Removes what a killed command has left beside its place.
@@ -279,12 +291,23 @@ impl Record {
         known.into_iter().flatten().filter(|pin| pin.named == named).collect()
     }
 
-    /// The one before the image that is asked for, which may never have worked: then the last that
-    /// did.
+    /// The one before the image that is asked for. Where that never worked, the last that did; where
+    /// a rollback was killed on its way, the one that it was on its way to.
     #[must_use]
     pub fn previous_image(&self) -> Option<Pin> {
         let now = self.asked_image().or_else(|| self.good_image())?;
+        if self.note(ROLLBACK).as_ref() == Some(&now.reference) {
+            return Some(now);
+        }
         self.manifest.images.iter().rev().find(|image| image.reference != now.reference).map(pin)
+    }
+
+    /// Notes that a rollback to this image has begun, or that none is under way.
+    ///
+    /// # Errors
+    /// When the manifest cannot be written.
+    pub fn note_rollback(&mut self, to: Option<&Pin>) -> Result<(), Failure> {
+        self.set(ROLLBACK, &to.map(|pin| &pin.reference))
     }
 
     /// Takes back what the worker was started from, before its files are written.
@@ -348,6 +371,27 @@ mod tests {
         assert_eq!(record.pins_of("old"), [pin("old")]);
         assert_eq!(record.pins_of("new"), [pin("new")]);
         assert_eq!(record.pins_of("other"), []);
+    }
+
+    #[test]
+    fn a_rollback_that_was_killed_goes_on_to_where_it_was_going() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = Record::load(&Layout::user(directory.path(), directory.path())).unwrap();
+        let pin = |named: &str| Pin { named: named.to_owned(), reference: format!("{named}@1") };
+        record.note_good_image(&pin("a")).unwrap();
+        record.note_good_image(&pin("b")).unwrap();
+        record.note_asked_image(&pin("b")).unwrap();
+        assert_eq!(record.previous_image(), Some(pin("a")));
+        record.note_rollback(Some(&pin("a"))).unwrap();
+        assert_eq!(record.previous_image(), Some(pin("a")), "killed between the notes");
+        record.note_asked_image(&pin("a")).unwrap();
+        assert_eq!(record.previous_image(), Some(pin("a")), "killed on its way");
+        record.note_good_image(&pin("a")).unwrap();
+        record.note_rollback(None).unwrap();
+        assert_eq!(record.previous_image(), Some(pin("b")));
+        // What is tried and never works is left for the last that did.
+        record.note_asked_image(&pin("c")).unwrap();
+        assert_eq!(record.previous_image(), Some(pin("a")));
     }
 
     #[test]
