@@ -395,6 +395,18 @@ mod tests {
     }
 
     #[test]
+    fn an_uninstallation_without_data_still_knows_which_secrets_were_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::user(directory.path(), directory.path());
+        let mut record = Record::load(&layout).unwrap();
+        record.note_secret("dispatcher-db-password").unwrap();
+        let made = record.made();
+        record.keep_only_made(&made).unwrap();
+        let secrets = Record::load(&layout).unwrap().made().secrets;
+        assert_eq!(secrets, BTreeSet::from(["dispatcher-db-password".to_owned()]));
+    }
+
+    #[test]
     fn the_same_image_by_another_name_is_remembered_by_that_name() {
         let directory = tempfile::tempdir().unwrap();
         let mut record = Record::load(&Layout::user(directory.path(), directory.path())).unwrap();

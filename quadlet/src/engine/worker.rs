@@ -159,3 +159,27 @@ async fn operator_key(session: &Session, desired: &Desired) -> Result<Option<Str
     };
     Ok(Some(session.host.podman.secret_value(&secret.name).await?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_is_begun_again_and_again_is_stopped_too() {
+        use Activity::{Activating, Active, Deactivating, Failed, Inactive};
+        for activity in [Active, Activating, Deactivating] {
+            assert!(is_there(Some(activity)), "{activity:?}");
+        }
+        for activity in [None, Some(Failed), Some(Inactive)] {
+            assert!(!is_there(activity), "{activity:?}");
+        }
+    }
+
+    #[test]
+    fn programs_are_told_by_their_names() {
+        assert_eq!(
+            named(&[programs::WORKER, programs::CONTROL]),
+            "dispatcher-worker and dispatchctl"
+        );
+    }
+}
