@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::{deployed::Deployed, load::Load};
+use crate::{deployed::Deployed, load};
 
 /// An image whose program never answers its check.
 const BROKEN: &str = "\
@@ -24,7 +24,7 @@ async fn a_roll_to_an_image_that_never_gets_healthy_goes_back() -> Result<()> {
     host.run(BROKEN).await?;
     let images = "podman inspect --format '{{.ImageDigest}}' dispatcher-api-0 dispatcher-api-1 dispatcher-api-2 dispatcher-api-3";
     let before = host.run(images).await?;
-    let load = Load::start(&deployed.caller().await?).await?;
+    let load = load::start(&deployed.caller().await?).await?;
     let watched = watch(&deployed);
     let rolled = async {
         let output = deployed.quadletgen("roll --image localhost/dispatcher-api:broken").await;
@@ -40,7 +40,7 @@ async fn a_roll_to_an_image_that_never_gets_healthy_goes_back() -> Result<()> {
     ensure!(text.contains("dispatcher-api@"), "which instance is not said: {text}");
     ensure!(host.run(images).await? == before, "not all are back on the old image");
     ensure!(least >= 3, "{least} of 4 instances were left at a time");
-    report.ensure_whole("a roll that fails")?;
+    load::ensure_whole(&report, "a roll that fails")?;
     deployed.ensure_scale(4).await
 }
 

@@ -5,7 +5,9 @@ use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{caller::Caller, host::Host};
+use dispatcher_tests::caller::Caller;
+
+use crate::host::Host;
 
 /// The variables with their defaults, which the images must answer to.
 const SPECS: &str = include_str!("../../../ansible-role/meta/argument_specs.yml");

@@ -4,13 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use dispatcher_tests::steady::ensure_once;
 use uuid::Uuid;
 
-use crate::{
-    deployed::Deployed,
-    host,
-    load::{Load, ensure_once},
-};
+use crate::{deployed::Deployed, host, load};
 
 /// A fraction, evenly spread.
 fn random() -> f64 {
@@ -22,7 +19,7 @@ async fn a_killed_quadletgen_is_repaired_by_the_next() -> Result<()> {
     let times = if host::is_long() { 50 } else { 3 };
     let deployed = Deployed::applied("hrepair", "").await?;
     let mut longest = [8.0, 20.0];
-    let load = Load::start(&deployed.caller().await?).await?;
+    let load = load::start(&deployed.caller().await?).await?;
     let mut failed = Vec::new();
     for number in 0..times {
         let (command, scale) = match number % 4 {
@@ -55,7 +52,7 @@ async fn a_killed_quadletgen_is_repaired_by_the_next() -> Result<()> {
     let report = load.finish().await?;
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
     ensure_once(&report, &deployed.sql("select playbook_name from runs").await?)?;
-    report.ensure_whole("killed and repaired")
+    load::ensure_whole(&report, "killed and repaired")
 }
 
 /// All instances have the image that is asked for.

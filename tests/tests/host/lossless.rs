@@ -3,16 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use dispatcher_tests::steady::{Failure, Report, ensure_once};
 
-use crate::{
-    deployed::Deployed,
-    load::{Failure, Load, Report, ensure_once},
-};
+use crate::{deployed::Deployed, load};
 
 /// A load while something is done, some more before and after it.
 async fn under_load(deployed: &Deployed, script: &str) -> Result<(Report, Duration)> {
     let caller = deployed.caller().await?;
-    let load = Load::start(&caller).await?;
+    let load = load::start(&caller).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let begun = Instant::now();
     let done = deployed.host.run(script).await;
@@ -45,7 +43,7 @@ async fn nothing_that_an_operator_does_loses_a_request() -> Result<()> {
     ] {
         let (report, took) = under_load(&deployed, script).await?;
         println!("{script}: {took:.1?}");
-        if let Err(error) = report.ensure_whole(script) {
+        if let Err(error) = load::ensure_whole(&report, script) {
             failed.push(format!("{error:#}"));
         }
         deployed.ensure_scale(scale).await?;
@@ -58,7 +56,7 @@ async fn nothing_that_an_operator_does_loses_a_request() -> Result<()> {
 async fn an_instance_that_is_killed_takes_only_its_own_requests_along() -> Result<()> {
     let deployed = Deployed::applied("hkill", "").await?;
     let caller = deployed.caller().await?;
-    let load = Load::start(&caller).await?;
+    let load = load::start(&caller).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let killed = load.elapsed();
     deployed.host.run("podman kill --signal KILL dispatcher-api-1").await?;

@@ -11,7 +11,6 @@
 
 mod application;
 mod broken;
-mod caller;
 mod deployed;
 mod first;
 mod foreign;

@@ -1,38 +1,45 @@
-//! Who talks to a host's service from this machine, over the bridge: an operator with a key, and
+//! Who talks to a deployment from outside, such as a host's over its bridge: an operator with a key, and
 //! workers that do exactly what a test tells them.
 
 use anyhow::{Context, Result};
-use dispatcher_tests::{process::BASE, worker::ScriptedWorker};
 use dispatcher_wire::registration::{RegisterRequest, TokenReply, TokenRequest};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Map;
 use uuid::Uuid;
 
+use crate::{process::BASE, worker::ScriptedWorker};
+
 /// The organisation of everything in these tests.
-pub(crate) const ORG: &str = "org-1";
+pub const ORG: &str = "org-1";
 
 /// An operator of all organisations, acting for [`ORG`].
 #[derive(Clone)]
-pub(crate) struct Caller {
+pub struct Caller {
     /// Where the service is.
-    pub(crate) url: String,
+    pub url: String,
     key: String,
     client: Client,
 }
 
 impl Caller {
-    pub(crate) fn new(url: &str, key: &str) -> Self {
+    /// The one with this key, at this address.
+    #[must_use]
+    pub fn new(url: &str, key: &str) -> Self {
         Self { url: url.to_owned(), key: key.to_owned(), client: Client::new() }
     }
 
     /// A request with the key.
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    #[must_use]
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url));
         request.header("authorization", format!("PSK {}", self.key)).header("x-dispatcher-org", ORG)
     }
 
     /// A recipient of a name, whose worker is told what to do.
-    pub(crate) async fn worker(&self, name: &str) -> Result<ScriptedWorker> {
+    ///
+    /// # Errors
+    /// When it cannot be registered.
+    pub async fn worker(&self, name: &str) -> Result<ScriptedWorker> {
         let wanted = TokenRequest { name: Some(name.to_owned()), ..TokenRequest::default() };
         let path = format!("{BASE}/recipients/registrations");
         let answer = self.request(Method::POST, &path).json(&wanted).send().await?;
