@@ -1,11 +1,9 @@
 //! Instances that HAProxy reaches by TCP, at ports of the host, lose as little as those with sockets.
 
 use anyhow::{Result, ensure};
+use dispatcher_tests::steady::ensure_once;
 
-use crate::{
-    deployed::Deployed,
-    load::{Load, ensure_once},
-};
+use crate::{deployed::Deployed, load};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_at_ports_are_scaled_without_a_loss() -> Result<()> {
@@ -18,20 +16,20 @@ async fn instances_at_ports_are_scaled_without_a_loss() -> Result<()> {
     let first = "systemctl show --property=MainPID --value dispatcher-api@0.service";
     let before = host.run(first).await?;
     for (command, scale) in [("scale 6", 6), ("scale 2", 2), ("apply", 2)] {
-        let load = Load::start(&caller).await?;
+        let load = load::start(&caller).await?;
         let done = host.run(&format!("quadletgen {command}")).await;
         let report = load.finish().await?;
         println!("{}", done?);
-        report.ensure_whole(command)?;
+        load::ensure_whole(&report, command)?;
         ensure_once(&report, &deployed.sql("select playbook_name from runs").await?)?;
         deployed.ensure_scale(scale).await?;
         ensure!(host.run(first).await? == before, "{command} has restarted an instance");
     }
-    let load = Load::start(&caller).await?;
+    let load = load::start(&caller).await?;
     let done = host.run("quadletgen roll --image localhost/dispatcher-api:2").await;
     let report = load.finish().await?;
     done?;
-    report.ensure_whole("roll")?;
+    load::ensure_whole(&report, "roll")?;
     host.run("quadletgen status").await?;
     Ok(())
 }

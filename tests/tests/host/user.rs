@@ -2,12 +2,9 @@
 //! address, and an HAProxy of the user's own that reads the rendered backend.
 
 use anyhow::{Result, ensure};
+use dispatcher_tests::{caller::Caller, steady::ensure_once};
 
-use crate::{
-    caller::Caller,
-    deployed::Deployed,
-    load::{Load, ensure_once},
-};
+use crate::{deployed::Deployed, load};
 
 /// The user, with ids for containers and with services that outlive sessions; the images are that
 /// user's, too.
@@ -82,10 +79,10 @@ async fn a_user_has_a_deployment_without_root() -> Result<()> {
     let key = host.run(&as_user(key)).await?;
     let caller = Caller::new(&format!("http://{}:8080", host.address), key.trim());
     // A run is dispatched, executed and followed, and much besides it, by way of that HAProxy.
-    let load = Load::start(&caller).await?;
+    let load = load::start(&caller).await?;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let report = load.finish().await?;
-    report.ensure_whole("a user's own")?;
+    load::ensure_whole(&report, "a user's own")?;
     let names = "podman exec --interactive dispatcher-postgresql sh -c 'psql -U \"$POSTGRES_USER\" -d \"$POSTGRES_DB\" -At -c \"select playbook_name from runs\"'";
     ensure_once(&report, &host.run(&as_user(names)).await?)?;
     for (command, scale) in [
