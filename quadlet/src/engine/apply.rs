@@ -54,6 +54,9 @@ struct Text {
 /// # Errors
 /// When it cannot be done; the text says what holds now.
 pub async fn change(session: &mut Session, request: &Request) -> Result<(), Failure> {
+    if session.record.good_image().is_none() {
+        init::check(session).await?;
+    }
     let target = match request {
         Request::Rollback => Some(previous(session).await?),
         _ => None,
@@ -220,16 +223,13 @@ async fn before_anything(
     desired: &Desired,
     text: &Text,
 ) -> Result<(), Failure> {
-    if session.record.good_image().is_none() {
-        init::check(session).await?;
-    }
     for notice in desired.variables.notices() {
         session.progress.say(&format!("note: {notice}"));
     }
     let observed = observe(&session.host, desired, &session.record).await?;
     programs::check(session, desired).await?;
     converging(session, desired).check(&observed).await?;
-    ports::check(&session.host, desired, &observed).await?;
+    ports::check(&session.host.layout, desired, &observed)?;
     let mut changes = observed.changes;
     changes.extend((text.before != text.after).then(|| change_of(text)));
     session

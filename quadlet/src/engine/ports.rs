@@ -1,5 +1,5 @@
-//! The ports that a change needs and nobody has yet: those of HAProxy where it does not run, those of
-//! instances that do not. Found taken before anything is changed.
+//! The ports that a change needs: those of HAProxy, unless it has them itself, and those of instances
+//! that do not run. Found taken before anything is changed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,7 +12,8 @@ use super::{
     observe::Observed,
 };
 use crate::{
-    host::{Host, ports, systemd::Activity},
+    host::ports,
+    layout::Layout,
     variables::{Upstream, Variables},
 };
 
@@ -20,16 +21,14 @@ use crate::{
 ///
 /// # Errors
 /// When it is, with the variable to change.
-pub async fn check(host: &Host, desired: &Desired, observed: &Observed) -> Result<(), Failure> {
+pub fn check(layout: &Layout, desired: &Desired, observed: &Observed) -> Result<(), Failure> {
     let variables = &desired.variables;
     let mut wanted = instances(variables, observed);
-    let is_ours = variables.is("dispatcher_haproxy_base") && !host.layout.is_user;
-    if is_ours && host.systemd.activity(balancer::UNIT).await? != Some(Activity::Active) {
+    if variables.is("dispatcher_haproxy_base") && !layout.is_user {
         wanted.extend(entrances(variables));
     }
     for (variable, at) in wanted {
-        let Some((at, holder)) = ports::taken(&[at]) else { continue };
-        let holder = holder.unwrap_or_else(|| "another program".to_owned());
+        let Some(holder) = ports::taken(at, balancer::UNIT) else { continue };
         return Err(Failure::new(
             Exit::Refused,
             format!(

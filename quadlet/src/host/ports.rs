@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
 };
 
 /// The state of a socket that listens, in the kernel's tables.
@@ -15,16 +16,19 @@ struct Listening {
     inode: u64,
 }
 
-/// Of these addresses the first that somebody listens at, with the name of the program where it can be
-/// found out.
+/// Who listens there already, or at what keeps others from listening there, unless it belongs to this
+/// unit of systemd: in words.
 #[must_use]
-pub fn taken(wanted: &[SocketAddr]) -> Option<(SocketAddr, Option<String>)> {
+pub fn taken(wanted: SocketAddr, except: &str) -> Option<String> {
     let read = |path: &str| table(&fs::read_to_string(path).unwrap_or_default());
-    let all: Vec<Listening> =
-        ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(read).collect();
-    wanted.iter().find_map(|wanted| {
-        let found = all.iter().find(|listening| meet(listening.at, *wanted))?;
-        Some((*wanted, holder(found.inode)))
+    let mut all = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(read);
+    all.find_map(|listening| {
+        meet(listening.at, wanted).then_some(())?;
+        match holder(listening.inode) {
+            Some(process) if is_of(&process, except) => None,
+            Some(process) => Some(named(&process)),
+            None => Some("another program".to_owned()),
+        }
     })
 }
 
@@ -67,20 +71,29 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// The program that has that socket, and its process.
-fn holder(inode: u64) -> Option<String> {
+/// The process that has that socket, as its folder in `/proc`.
+fn holder(inode: u64) -> Option<PathBuf> {
     let wanted = format!("socket:[{inode}]");
-    let has = |process: &fs::DirEntry| {
-        let open = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+    let has = |process: &PathBuf| {
+        let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
         let mut links = open.filter_map(|file| fs::read_link(file.path()).ok());
         links.any(|link| link.as_os_str() == wanted.as_str())
     };
     let is_process =
         |entry: &fs::DirEntry| entry.file_name().to_string_lossy().parse::<u32>().is_ok();
-    let mut processes = fs::read_dir("/proc").ok()?.flatten().filter(is_process);
-    let process = processes.find(has)?;
-    let name = fs::read_to_string(process.path().join("comm")).ok()?;
-    Some(format!("{}, process {}", name.trim(), process.file_name().to_string_lossy()))
+    let processes = fs::read_dir("/proc").ok()?.flatten().filter(is_process);
+    processes.map(|process| process.path()).find(has)
+}
+
+fn is_of(process: &Path, unit: &str) -> bool {
+    let groups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+    groups.lines().any(|line| line.ends_with(&format!("/{unit}")))
+}
+
+fn named(process: &Path) -> String {
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let number = process.file_name().unwrap_or_default().to_string_lossy();
+    format!("{}, process {number}", name.trim())
 }
 
 #[cfg(test)]
@@ -95,11 +108,10 @@ mod tests {
     fn who_listens_is_found_in_the_kernels_tables() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap();
-        let (found, holder) = taken(&[own]).unwrap();
-        assert_eq!(found, own);
-        assert!(holder.unwrap().contains(&std::process::id().to_string()));
+        let holder = taken(own, "other.service").unwrap();
+        assert!(holder.contains(&std::process::id().to_string()), "{holder}");
         drop(listener);
-        assert_eq!(taken(&[own]), None);
+        assert_eq!(taken(own, "other.service"), None);
     }
 
     #[test]

@@ -93,6 +93,11 @@ pub(crate) async fn prepared(name: &str) -> Result<Deployed> {
     let host = Host::with_images(name, &["debian", "dispatcher-api"]).await?;
     deployed::install_tool(&host).await?;
     pack(&host).await?;
+    told(host).await
+}
+
+/// The same of a host that has all that already.
+pub(crate) async fn told(host: Host) -> Result<Deployed> {
     let write = "mkdir -p /etc/dispatcher-api; cat >/etc/dispatcher-api/deploy.yml";
     host.feed(write, LINES.as_bytes()).await?;
     Ok(Deployed { host })

@@ -40,6 +40,15 @@ pub(crate) async fn install_tool(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// The lines that only one of two texts has.
+pub(crate) fn differences(before: &str, after: &str) -> String {
+    let only = |one: &str, other: &str, sign: char| {
+        let lines = one.lines().filter(|line| !other.lines().any(|known| known == *line));
+        lines.map(|line| format!("{sign}{line}\n")).collect::<String>()
+    };
+    only(before, after, '-') + &only(after, before, '+')
+}
+
 impl Deployed {
     /// A bare host with the images and quadletgen, and nothing else.
     pub(crate) async fn bare(name: &str) -> Result<Self> {
@@ -160,7 +169,7 @@ impl Deployed {
     pub(crate) async fn everything(&self) -> Result<String> {
         let more = "find /etc /var/lib/dispatcher-api /usr/local -type f ! -name lock -exec sha256sum {} + -o -type l -printf '%p -> %l\\n' | sort
                     podman ps --all --no-trunc --format '{{.ID}} {{.Names}}' | sort
-                    podman images --no-trunc --format '{{.Digest}} {{.Names}}' | sort
+                    podman images --no-trunc --format '{{.Digest}}' | sort -u
                     podman secret ls --quiet | sort
                     ls /run/systemd/generator";
         Ok(self.state().await? + &self.host.run(more).await?)

@@ -53,10 +53,16 @@ impl Host {
     /// Boots one with these images.
     pub(crate) async fn with_images(name: &str, images: &[&str]) -> Result<Self> {
         let host = Self::up(name).await?;
-        let mut load = Command::new(scripts().join("images"));
-        load.args(["load", name]).args(images);
-        printed(load.output().await?, "images load (make test-host makes them)")?;
+        host.load(images).await?;
         Ok(host)
+    }
+
+    /// Loads images.
+    pub(crate) async fn load(&self, images: &[&str]) -> Result<()> {
+        let mut load = Command::new(scripts().join("images"));
+        load.args(["load", &self.name]).args(images);
+        printed(load.output().await?, "images load (make test-host makes them)")?;
+        Ok(())
     }
 
     /// Runs a script of the shell as root, and says how it ended.

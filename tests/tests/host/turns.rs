@@ -4,7 +4,10 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{application, deployed::Deployed};
+use crate::{
+    application,
+    deployed::{Deployed, differences},
+};
 
 /// What the instances answer.
 async fn versions(deployed: &Deployed) -> Result<String> {
@@ -61,7 +64,8 @@ async fn only_shown(deployed: &Deployed) -> Result<()> {
     ] {
         ended(deployed, arguments, 0, said).await?;
         let after = deployed.everything().await?;
-        ensure!(before == after, "{arguments} has changed {before} to {after}");
+        let changed = differences(&before, &after);
+        ensure!(changed.is_empty(), "{arguments} has changed {changed}");
     }
     ended(deployed, "diff", 2, &["+COLOUR="]).await?;
     deployed.host.run("sed -i /COLOUR/d /etc/dispatcher-api/deploy.yml; quadletgen diff").await?;
