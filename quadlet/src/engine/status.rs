@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use dispatcher_haproxy::stats::{Server, Status as Balanced};
 use serde::Serialize;
 
 use super::{
@@ -181,23 +182,29 @@ async fn haproxy(
     let names: Vec<String> =
         (0..desired.asked.instances.len()).map(|index| format!("dispatcher-api-{index}")).collect();
     let names = [names, balancer::elsewhere(&desired.variables)].concat();
-    drift.extend(
-        servers
-            .iter()
-            .filter(|server| !names.contains(&server.name))
-            .map(|server| format!("HAProxy sends to {}, which is not asked for", server.name)),
-    );
-    let known: BTreeMap<String, String> = servers
-        .into_iter()
-        .map(|server| (server.name.clone(), server.status.to_string()))
-        .collect();
-    drift.extend(
-        names
-            .iter()
-            .filter(|name| !known.contains_key(*name))
-            .map(|name| format!("HAProxy does not know {name}")),
-    );
-    known
+    drift.extend(differing(&servers, &names));
+    servers.into_iter().map(|server| (server.name, server.status.to_string())).collect()
+}
+
+/// How the names of this host's instances begin.
+const OWN: &str = "dispatcher-api-";
+
+/// In words, where HAProxy sends and should not, or should and does not.
+fn differing(servers: &[Server], names: &[String]) -> Vec<String> {
+    let is_served = |status: &Balanced| {
+        matches!(status, Balanced::Up | Balanced::UpFailing | Balanced::Unchecked)
+    };
+    let other = servers.iter().filter(|server| !names.contains(&server.name));
+    let say = |server: &Server| format!("HAProxy sends to {}, which is not asked for", server.name);
+    let mut found: Vec<String> = other.map(say).collect();
+    let lacking = |name: &String| match servers.iter().find(|server| server.name == *name) {
+        // How those of another host are, that host tells.
+        Some(server) if is_served(&server.status) || !name.starts_with(OWN) => None,
+        Some(server) => Some(format!("HAProxy does not send to {name}: it is {}", server.status)),
+        None => Some(format!("HAProxy does not know {name}")),
+    };
+    found.extend(names.iter().filter_map(lacking));
+    found
 }
 
 async fn instances(
@@ -304,4 +311,44 @@ fn table(status: &Status) -> String {
         let _ = writeln!(text, "! {line}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str, status: Balanced) -> Server {
+        Server {
+            backend: "dispatcher_api".to_owned(),
+            name: name.to_owned(),
+            status,
+            check_status: String::new(),
+            check_code: None,
+            check_text: String::new(),
+            sessions: 0,
+            queued: 0,
+            weight: 1,
+            requests: 0,
+            since: std::time::Duration::ZERO,
+            address: "unix".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_instance_that_haproxy_does_not_send_to_is_told() {
+        let names = ["a", "b", "c", "d"].map(|name| format!("{OWN}{name}"));
+        let names = [&names[..], &["host-b".to_owned()]].concat();
+        let servers = [
+            server("dispatcher-api-a", Balanced::Up),
+            server("dispatcher-api-b", Balanced::Maintenance),
+            server("dispatcher-api-c", Balanced::UpFailing),
+            server("z", Balanced::Up),
+            server("host-b", Balanced::Down),
+        ];
+        let found = differing(&servers, &names);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].contains("sends to z, which is not asked for"), "{found:?}");
+        assert!(found[1].contains("does not send to dispatcher-api-b"), "{found:?}");
+        assert!(found[2].contains("does not know dispatcher-api-d"), "{found:?}");
+    }
 }
