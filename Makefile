@@ -1,8 +1,8 @@
 # Every target works on a fresh machine: it says or installs what it needs first.
-# Variables: PORT, DATA_DIR, ONCE=1 (make run); BASE, IMAGE (make image); LONG=1, PROFILE=dev (make test-host).
+# Variables: PORT, DATA_DIR, ONCE=1 (make run, make demo); RATE (make demo); BASE, IMAGE (make image); LONG=1, PROFILE=dev (make test-host).
 
 .DEFAULT_GOAL := help
-.PHONY: help deps run test test-host image programs bench lint ci
+.PHONY: help deps run test test-host demo image programs bench lint ci
 
 # What test-host does where LONG=1 is not said: every part once, in less than ten minutes.
 SHORT := first:: image:: lossless::nothing refused:: scales:: secrets::
@@ -39,6 +39,12 @@ test-host: ## The deployment on real hosts (root; systemd, Podman, HAProxy in na
 	tests/testhost/images api $(PROGRAMS_DIR)
 	cargo test --locked --workspace --features dispatcher-tests/testhost --test host -- \
 		--test-threads=1 --nocapture $(if $(filter 1,$(LONG)),,$(SHORT))
+
+demo: ## Three hosts, site.yml, a playbook, scaling and an upgrade under load (root). ONCE=1 ends after that.
+	@scripts/deps.sh host
+	cargo build --locked --workspace --all-targets
+	tests/testhost/images api target/debug
+	@PROFILE=dev scripts/demo.sh
 
 image: ## The container image, where podman is: localhost/dispatcher-api (BASE=…, IMAGE=…).
 	@scripts/image.sh

@@ -4,13 +4,13 @@
 #
 #   ONCE=1    end after that, with its exit status (otherwise it stays up until Ctrl-C)
 #   RATE      requests a second (50)
-#   PROFILE   of which build the programs are (release; dev is what tests are built as)
+#   PROFILE   of which build the programs are (dev, as tests are; release)
 #
 # Needs root, since the hosts are namespaces with systemd in them. They are gone at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-PROFILE=${PROFILE:-release}
+PROFILE=${PROFILE:-dev}
 BIN=${CARGO_TARGET_DIR:-target}/${PROFILE/#dev/debug}
 API=demo-api
 MANAGED=(demo-one demo-two)
