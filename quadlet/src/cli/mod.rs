@@ -95,8 +95,11 @@ fn layout(is_user: bool) -> Result<Layout, Failure> {
 
 /// The variables; what is likely not meant is said on standard error.
 fn load(layout: &Layout, deploy: Option<&Path>) -> Result<Variables, Failure> {
-    let path = deploy.map_or_else(|| layout.deploy_file(), Path::to_owned);
-    let variables = Variables::new(deploy::read(&path)?, &Facts::of_host(layout))?;
+    let set = match deploy {
+        Some(path) => deploy::read_named(path)?,
+        None => deploy::read(&layout.deploy_file())?,
+    };
+    let variables = Variables::new(set, &Facts::of_host(layout))?;
     for notice in variables.notices() {
         eprintln!("note: {notice}");
     }

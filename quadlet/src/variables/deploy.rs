@@ -19,7 +19,19 @@ const MOST: u64 = 1024 * 1024;
 /// # Errors
 /// When it is not there, cannot be read, or holds something else than names with values.
 pub fn read(path: &Path) -> Result<Context, Problems> {
-    parse(&text(path)?).map_err(|reason| Problems::one(format!("{}: {reason}", path.display())))
+    understood(path, &text(path)?)
+}
+
+/// The same for what somebody names, which may be a pipe.
+///
+/// # Errors
+/// As above.
+pub fn read_named(path: &Path) -> Result<Context, Problems> {
+    understood(path, &opened(path)?)
+}
+
+fn understood(path: &Path, text: &str) -> Result<Context, Problems> {
+    parse(text).map_err(|reason| Problems::one(format!("{}: {reason}", path.display())))
 }
 
 /// The text of the file, not understood yet.
@@ -33,6 +45,12 @@ pub fn text(path: &Path) -> Result<String, Problems> {
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(Problems::one(format!("{shown} is no file: move away what stands there")));
     }
+    opened(path)
+}
+
+fn opened(path: &Path) -> Result<String, Problems> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| Problems::one(why_not(path, &error));
     let mut text = String::new();
     let file = File::open(path).map_err(failed)?;
     file.take(MOST + 1).read_to_string(&mut text).map_err(failed)?;

@@ -174,4 +174,9 @@ fn what_is_no_file_is_not_opened() {
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     let (status, said) = home.run(&["render"]);
     assert!(status == Some(2) && said.contains("is no file"), "{said}");
+    // One that is named may be a pipe.
+    let program = env!("CARGO_BIN_EXE_quadletgen");
+    let script = format!("echo 'a: 1' | '{program}' --deploy /dev/stdin render");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(text(&output.stderr).contains("a is no variable"), "{}", text(&output.stderr));
 }
