@@ -1,5 +1,5 @@
 # Every target works on a fresh machine: it says or installs what it needs first.
-# Variables: PORT, DATA_DIR, ONCE=1 (make run, make demo); RATE (make demo); BASE, IMAGE (make image); LONG=1, PROFILE=dev (make test-host).
+# Variables: PORT, DATA_DIR, ONCE=1 (make run, make demo); RATE (make demo); BASE, IMAGE, PREBUILT (make image); LONG=1, PROFILE=dev (make test-host).
 
 .DEFAULT_GOAL := help
 .PHONY: help deps run test test-host demo image programs bench lint ci

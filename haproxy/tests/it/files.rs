@@ -1,6 +1,8 @@
 //! HAProxy accepts what the templates make of any variables, and a mistake is found before it is
 //! written, in whosever file it is.
 
+use std::path::Path;
+
 use dispatcher_haproxy::check::CheckError;
 
 use crate::{
@@ -30,10 +32,56 @@ async fn every_shape_is_accepted_without_a_warning() {
             authority.display()
         ),
     ];
+    let mut rendered = String::new();
     for shape in shapes {
         balancer.render(&shape);
+        rendered.extend(balancer.rendered(&shape).into_iter().map(|(_, text)| text));
         let warnings = balancer.files().check().await.unwrap_or_else(|e| panic!("{shape}: {e}"));
         assert!(warnings.is_empty(), "{shape}: {warnings:?}");
+    }
+    ensure_all_lines(&rendered);
+}
+
+/// The shape with the most in it serves, in whatever version of HAProxy this machine has; whatever a
+/// status from 200 to 399 is, it is a healthy instance's, as it is for quadletgen.
+#[tokio::test]
+async fn everything_at_once_serves() {
+    let mut balancer = Balancer::prepared("");
+    let (own, authority) = (certificate(&balancer), other_certificate(&balancer, "ca"));
+    balancer.render(&format!(
+        "dispatcher_tls_certificate: {}\ndispatcher_tls_client_ca: {}\ndispatcher_haproxy_hsts_seconds: 100\n\
+         dispatcher_gateway_cidrs: [10.0.0.0/8]\ndispatcher_gateway_certificate_names: [gate.example]\n\
+         dispatcher_rate_limit_requests: 1000\ndispatcher_haproxy_source_maxconn: 10\n\
+         dispatcher_api_container_scale: 1\n",
+        own.display(),
+        authority.display()
+    ));
+    assert_eq!(balancer.files().check().await.unwrap(), Vec::<String>::new());
+    let instance = Instance::on_socket(balancer.socket(0));
+    balancer.run().await;
+    for (status, up) in [(200, 1), (503, 0), (204, 1), (400, 0), (302, 1), (500, 0), (399, 1)] {
+        instance.says_of_its_health(status);
+        balancer.until_up(up).await;
+    }
+    assert_eq!(once(balancer.port, "GET", "/x", "").await.status, 200);
+    balancer.reload().await.unwrap();
+    balancer.until_up(1).await;
+    assert_eq!(once(balancer.port, "GET", "/x", "").await.status, 200);
+    assert!(once(balancer.stats_port, "GET", "/metrics", "").await.status == 200);
+}
+
+/// Every line of the templates is in one of the shapes that were accepted.
+fn ensure_all_lines(rendered: &str) {
+    let templates = ["haproxy.cfg.j2", "10_backend_dispatcher_api.cfg.j2"];
+    for template in templates {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates/haproxy").join(template);
+        let text = std::fs::read_to_string(path).unwrap();
+        for line in text.lines().filter(|line| !line.starts_with("{%")) {
+            // What stands before the first value of a line.
+            let fixed = line.split("{{").next().unwrap().trim_end();
+            assert!(rendered.contains(fixed), "{template}: no shape has {fixed:?}");
+        }
     }
 }
 

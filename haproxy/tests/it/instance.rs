@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -39,7 +39,8 @@ pub(crate) struct Instance {
 
 struct Shared {
     reply: Mutex<Reply>,
-    is_ready: AtomicBool,
+    /// The status that a check is answered with.
+    health: AtomicU16,
     checks: AtomicUsize,
     under_way: AtomicUsize,
     heads: Mutex<Vec<String>>,
@@ -89,7 +90,12 @@ impl Instance {
 
     /// Its health fails from now on; it takes requests nevertheless.
     pub(crate) fn drain(&self) {
-        self.shared.is_ready.store(false, Ordering::SeqCst);
+        self.says_of_its_health(503);
+    }
+
+    /// What it answers to checks from now on.
+    pub(crate) fn says_of_its_health(&self, status: u16) {
+        self.shared.health.store(status, Ordering::SeqCst);
     }
 
     /// Takes no more connections, and ends what is under way.
@@ -111,7 +117,7 @@ impl Shared {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             reply: Mutex::new(Reply::Status(200)),
-            is_ready: AtomicBool::new(true),
+            health: AtomicU16::new(200),
             checks: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             heads: Mutex::default(),
@@ -133,8 +139,7 @@ impl Shared {
     async fn answer<S: AsyncWrite + Unpin>(&self, stream: &mut S, head: &str) -> bool {
         if head.starts_with("GET /health/ready ") {
             self.checks.fetch_add(1, Ordering::SeqCst);
-            let status = if self.is_ready.load(Ordering::SeqCst) { 200 } else { 503 };
-            return write(stream, &whole(status)).await;
+            return write(stream, &whole(self.health.load(Ordering::SeqCst))).await;
         }
         self.heads.lock().unwrap().push(head.to_owned());
         let reply = self.reply.lock().unwrap().clone();
