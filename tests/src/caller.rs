@@ -29,7 +29,6 @@ impl Caller {
     }
 
     /// A request with the key.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url));
         request.header("authorization", format!("PSK {}", self.key)).header("x-dispatcher-org", ORG)

@@ -23,6 +23,7 @@ mod load;
 mod lossless;
 mod measured;
 mod older;
+mod packed;
 mod published;
 mod readiness;
 mod refused;
