@@ -89,7 +89,7 @@ impl Consumer {
         let queue = format!("tests-{}", Uuid::new_v4().simple());
         let messages = Arc::<Mutex<Vec<Message>>>::default();
         // Bound before anybody publishes: what comes without a queue is lost.
-        let first = connect(&url, authority.clone()).await?;
+        let first = connect(&url, authority.clone(), PATIENCE).await?;
         bind(&first, &queue).await?;
         let collected = Arc::clone(&messages);
         let task = tokio::spawn(async move {
@@ -100,7 +100,7 @@ impl Consumer {
                     drop(collect(&connection, &queue, &collected).await);
                 }
                 tokio::time::sleep(AGAIN).await;
-                connection = connect(&url, authority.clone()).await.ok();
+                connection = connect(&url, authority.clone(), ANSWER).await.ok();
             }
         });
         Ok(Self { messages, task })

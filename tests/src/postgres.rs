@@ -71,6 +71,9 @@ pub struct Database {
     pub url: String,
 }
 
+/// How long work waits for a connection: a busy machine may take its time.
+const WAIT: Duration = Duration::from_secs(60);
+
 static SHARED: OnceCell<PrivatePostgres> = OnceCell::const_new();
 
 impl PrivatePostgres {
@@ -264,7 +267,9 @@ impl PrivatePostgres {
         let admin = client(&self.url("postgres")).await?;
         admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await?;
         let url = self.url(&name);
-        Ok(Database { config: Postgres::at(url.as_str()), url })
+        let mut config = Postgres::at(url.as_str());
+        config.wait = WAIT;
+        Ok(Database { config, url })
     }
 
     /// The address of a database, by its socket.

@@ -146,6 +146,7 @@ impl Service {
         let (url, listen) = (format!("http://{address}"), format!("tcp:{address}"));
         let own = [
             ("DATABASE_URL", database_url),
+            ("DB_POOL_TIMEOUT", "60"),
             ("STORE_ENGINE", "file"),
             ("STORE_FILE_PATH", &objects),
             ("PUBLIC_URL", &url),

@@ -10,6 +10,7 @@ use crate::{
     authority::Authority,
     guarded::{Guarded, directory, program},
     ports,
+    process::PATIENCE,
 };
 
 const INSTALL: &str = "install rabbitmq-server (Debian, Ubuntu, Fedora)";
@@ -25,7 +26,7 @@ const START: &str = r#"
 /// One thread for everything, which sleeps when there is nothing to do.
 const MODEST: &str = "+S 1:1 +SDio 1 +sbwt none +sbwtdcpu none +sbwtdio none";
 
-/// The longest that a test's own client waits for an answer.
+/// The longest that a test's own client waits for an answer before it asks again.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 
 /// What a RabbitMQ is like.
@@ -92,7 +93,8 @@ impl PrivateRabbit {
     /// When it runs, or does not start.
     pub async fn restart(&self) -> Result<()> {
         self.guarded.start()?;
-        self.guarded.until("took connections", async || self.client().await.is_ok()).await
+        let connects = async || connect(&self.url(), self.authority(), ANSWER).await.is_ok();
+        self.guarded.until("took connections", connects).await
     }
 
     /// A connection past the service.
@@ -100,7 +102,7 @@ impl PrivateRabbit {
     /// # Errors
     /// When there is none.
     pub async fn client(&self) -> Result<Connection> {
-        connect(&self.url(), self.authority.clone()).await
+        connect(&self.url(), self.authority(), PATIENCE).await
     }
 
     pub(crate) fn authority(&self) -> Option<String> {
@@ -110,12 +112,16 @@ impl PrivateRabbit {
 
 /// A connection; an error in time also from a broker that is only starting, which the client's own
 /// attempt may wait for without end.
-pub(crate) async fn connect(url: &str, authority: Option<String>) -> Result<Connection> {
+pub(crate) async fn connect(
+    url: &str,
+    authority: Option<String>,
+    within: Duration,
+) -> Result<Connection> {
     let tls = OwnedTLSConfig { identity: None, cert_chain: authority };
     let runtime = lapin::runtime::default_runtime()?;
     let properties = ConnectionProperties::default();
     let connecting = Connection::connect_with_config(url, properties, tls, runtime);
-    Ok(tokio::time::timeout(ANSWER, connecting).await.context("the broker does not answer")??)
+    Ok(tokio::time::timeout(within, connecting).await.context("the broker does not answer")??)
 }
 
 fn configuration(path: &Path, port: u16, authority: Option<&Authority>) -> Result<String> {

@@ -3,6 +3,7 @@
 use std::{
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, Sender},
     time::{Duration, Instant},
 };
 
@@ -13,9 +14,12 @@ use crate::process::PATIENCE;
 /// How long one look lasts.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long nothing comes when nothing is on its way any more.
+const QUIET: Duration = Duration::from_millis(200);
+
 /// The service manager.
 pub struct Supervisor {
-    socket: UnixDatagram,
+    said: Receiver<String>,
     path: PathBuf,
 }
 
@@ -27,8 +31,11 @@ impl Supervisor {
     pub fn beside(directory: &Path) -> Result<Self> {
         let path = directory.join("notify");
         let socket = UnixDatagram::bind(&path)?;
-        socket.set_read_timeout(Some(LOOK))?;
-        Ok(Self { socket, path })
+        let (sender, said) = mpsc::channel();
+        // All the time, as a service manager does: few signs have room in a socket, and whoever
+        // gives more of them waits.
+        std::thread::spawn(move || listen(&socket, &sender));
+        Ok(Self { said, path })
     }
 
     /// What a process is told of it, where it asks for a sign of life within this time.
@@ -41,14 +48,33 @@ impl Supervisor {
     /// What is said within this time.
     #[must_use]
     pub fn hears(&self, within: Duration) -> Vec<String> {
-        let (started, mut said, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
-        while started.elapsed() < within {
-            if let Ok(length) = self.socket.recv(&mut buffer) {
-                let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-                said.extend(text.lines().map(str::to_owned));
-            }
+        let (started, mut said) = (Instant::now(), Vec::new());
+        let left = || within.saturating_sub(started.elapsed());
+        while let Ok(line) = self.said.recv_timeout(left()) {
+            said.push(line);
         }
         said
+    }
+
+    /// Waits until a process is stopped, and has listened to everything that it said before.
+    ///
+    /// # Errors
+    /// When it is not stopped in time.
+    pub fn until_stopped(&self, pid: u32) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            // The name, in parentheses, may hold anything; the state follows the last of them.
+            if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+                break;
+            }
+            ensure!(started.elapsed() < PATIENCE, "{pid} is not stopped");
+            std::thread::sleep(LOOK);
+        }
+        while !self.hears(QUIET).is_empty() {
+            ensure!(started.elapsed() < PATIENCE, "{pid} is stopped and goes on");
+        }
+        Ok(())
     }
 
     /// Listens until a line is said that begins so; everything that was said until then.
@@ -62,5 +88,16 @@ impl Supervisor {
             said.extend(self.hears(LOOK));
         }
         Ok(said)
+    }
+}
+
+/// Reads what is said for as long as somebody wants it.
+fn listen(socket: &UnixDatagram, sender: &Sender<String>) {
+    let mut buffer = [0; 4096];
+    while let Ok(length) = socket.recv(&mut buffer) {
+        let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+        if text.lines().any(|line| sender.send(line.to_owned()).is_err()) {
+            return;
+        }
     }
 }

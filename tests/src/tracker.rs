@@ -268,7 +268,7 @@ impl Tracker {
     /// When nobody answers.
     pub async fn probe(&self, name: &str) -> Result<(u16, String)> {
         let url = format!("http://127.0.0.1:{}/{name}", self.port);
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(1)).build()?;
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
         let answer = client.get(url).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }

@@ -94,9 +94,10 @@ impl Instance {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Mutex, time::Instant};
+    use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use tokio::time::Instant;
 
     use super::{super::model::KnownInstance, *};
 
@@ -126,7 +127,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn news_are_told_at_once_and_the_end_too() {
         let told = Arc::new(Told::default());
         let heartbeat = Heartbeat::default();

@@ -84,9 +84,10 @@ fn a_reader_that_leaves_ends_the_program_quietly() {
 fn a_listing_into_a_closed_pipe_does_not_panic() {
     let fake = Script::new("success", []).start();
     for args in [&["runs", "list"][..], &["completion", "bash"], &["recipients", "-o", "json"]] {
-        let mut child = Home::new().command(&fake, args).spawn().unwrap();
-        drop(child.stdout.take());
-        let ended = ended(child.wait_with_output().unwrap());
+        // Its reader has left before it begins.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = ended(Home::new().command(&fake, args).stdout(writer).output().unwrap());
         assert_eq!((ended.status, ended.stderr.as_str()), (141, ""), "{args:?}");
     }
 }

@@ -26,7 +26,7 @@ use quadletgen::{
 use tempfile::TempDir;
 
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Its group of processes is its own; at the end of its input it kills all of it.
 const GUARD: &str = r#""$@" </dev/null >>"$LOG" 2>&1 & read -r _; kill -s KILL 0"#;
 

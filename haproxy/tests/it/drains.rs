@@ -1,5 +1,7 @@
 //! An instance that ends as the service does, and the scale, lose no request.
 
+use dispatcher_haproxy::leaving::Serving;
+
 use crate::{
     balancer::{Balancer, free_port, until},
     client::once,
@@ -66,6 +68,10 @@ async fn scaling_up_and_down_by_the_file_loses_no_request() {
         }
         balancer.render(&format!("dispatcher_api_container_scale: {scale}\n"));
         balancer.files().check().await.unwrap();
+        // As the product does it: who goes away is let go of before the reload.
+        let names: Vec<_> =
+            (scale..instances.len()).map(|one| format!("dispatcher-api-{one}")).collect();
+        Serving::new(balancer.path("master.sock")).let_go("dispatcher_api", &names).await.unwrap();
         balancer.reload().await.unwrap();
         for gone in instances.drain(scale..) {
             gone.drain();

@@ -9,7 +9,7 @@ use dispatcher_haproxy::{
 };
 
 use crate::{
-    balancer::{Balancer, program, until},
+    balancer::{Balancer, PATIENCE, program, until},
     client::{Connection, request},
     instance::{Instance, Reply},
     load::Load,
@@ -58,17 +58,18 @@ async fn a_reload_that_is_refused_says_so_and_changes_nothing() {
 async fn a_reload_by_command_is_seen_at_the_socket() {
     let (balancer, _instances) = two("").await;
     let before = balancer.stats().info().await.unwrap().pid;
-    let reload = |script: String| {
+    let reload = |script: String, within: Duration| {
         let way = Way::Command(program("sh"), vec!["-c".to_owned(), script]);
         let stats = balancer.path("stats.sock");
-        Reload { way, stats, within: Duration::from_secs(5) }
+        Reload { way, stats, within }
     };
     let master = balancer.processes().await.master;
-    let reloaded = reload(format!("kill -USR2 {master}")).run().await.unwrap();
+    let reloaded = reload(format!("kill -USR2 {master}"), PATIENCE).run().await.unwrap();
     assert_ne!(reloaded.pid, before);
-    let error = reload("echo no such unit >&2; exit 5".to_owned()).run().await.unwrap_err();
+    let failing = "echo no such unit >&2; exit 5".to_owned();
+    let error = reload(failing, PATIENCE).run().await.unwrap_err();
     assert!(error.to_string().contains("no such unit"), "{error}");
-    let error = reload("true".to_owned()).run().await.unwrap_err();
+    let error = reload("true".to_owned(), Duration::from_secs(5)).run().await.unwrap_err();
     assert!(matches!(error, ReloadError::NotSeen { .. }), "{error}");
 }
 
@@ -83,7 +84,7 @@ async fn a_socket_that_is_not_there_is_no_reload() {
 
 #[tokio::test]
 async fn a_follower_survives_a_reload_until_the_hard_stop() {
-    let (balancer, instances) = two("dispatcher_haproxy_hard_stop_after: 3\n").await;
+    let (balancer, instances) = two("dispatcher_haproxy_hard_stop_after: 10\n").await;
     let apart = Duration::from_millis(200);
     instances.iter().for_each(|one| one.replies(Reply::Stream { pieces: 5, apart }));
     let mut short = Connection::to(balancer.port).await.unwrap();

@@ -10,6 +10,9 @@ use crate::{
 
 /// An instance that is gone counts as up for long, so that requests are sent to it.
 const PATIENT: &str = "dispatcher_haproxy_check_fall: 40\n";
+/// How long HAProxy waits for an answer, and one that comes after that.
+const HANGING: &str = "dispatcher_haproxy_timeout_server: 4\n";
+const LATE: Duration = Duration::from_secs(30);
 
 async fn two(variables: &str) -> (Balancer, [Instance; 2]) {
     let balancer = Balancer::prepared(variables);
@@ -26,13 +29,8 @@ fn sent(instances: &[Instance]) -> usize {
 
 #[tokio::test]
 async fn a_post_is_sent_once_whatever_becomes_of_it() {
-    let (balancer, instances) = two("dispatcher_haproxy_timeout_server: 1\n").await;
-    let cases = [
-        (Reply::Nothing, 502),
-        (Reply::Status(502), 502),
-        (Reply::Status(503), 503),
-        (Reply::Late(Duration::from_millis(1500)), 504),
-    ];
+    let (balancer, instances) = two(HANGING).await;
+    let cases = [(Reply::Nothing, 502), (Reply::Status(502), 502), (Reply::Status(503), 503)];
     for (before, (reply, status)) in cases.into_iter().enumerate() {
         instances.iter().for_each(|one| one.replies(reply.clone()));
         for (index, method) in ["POST", "PUT", "DELETE", "PATCH"].into_iter().enumerate() {
@@ -41,15 +39,16 @@ async fn a_post_is_sent_once_whatever_becomes_of_it() {
             assert_eq!(sent(&instances), before * 4 + index + 1, "{method} {reply:?}");
         }
     }
+    let before = sent(&instances);
+    instances.iter().for_each(|one| one.replies(Reply::Late(LATE)));
+    assert_eq!(once(balancer.port, "POST", "/x", "").await.status, 504);
+    assert_eq!(sent(&instances), before + 1);
 }
 
 #[tokio::test]
 async fn what_haproxy_says_itself_is_an_error_of_the_service() {
-    let (balancer, instances) = two("dispatcher_haproxy_timeout_server: 1\n").await;
-    let cases = [
-        (Reply::Nothing, 502, "bad_gateway"),
-        (Reply::Late(Duration::from_millis(1500)), 504, "gateway_timeout"),
-    ];
+    let (balancer, instances) = two(HANGING).await;
+    let cases = [(Reply::Nothing, 502, "bad_gateway"), (Reply::Late(LATE), 504, "gateway_timeout")];
     for (reply, status, code) in cases {
         instances.iter().for_each(|one| one.replies(reply.clone()));
         let id = "x-request-id: a\"b\\c\r\n";
@@ -64,9 +63,8 @@ async fn what_haproxy_says_itself_is_an_error_of_the_service() {
 
 #[tokio::test]
 async fn a_get_is_sent_again_to_another_instance() {
-    let (balancer, [bad, good]) = two("dispatcher_haproxy_timeout_server: 1\n").await;
-    let late = Reply::Late(Duration::from_millis(1500));
-    for reply in [Reply::Nothing, Reply::Status(502), Reply::Status(503), late] {
+    let (balancer, [bad, good]) = two(HANGING).await;
+    for reply in [Reply::Nothing, Reply::Status(502), Reply::Status(503), Reply::Late(LATE)] {
         bad.replies(reply.clone());
         let before = bad.requests();
         while bad.requests() == before {

@@ -9,9 +9,9 @@ use crate::{
     instance::{Instance, Reply},
 };
 
-const SHORT: &str = "dispatcher_haproxy_timeout_server: 1
-dispatcher_haproxy_timeout_client: 1
-dispatcher_haproxy_timeout_stream: 10
+const SHORT: &str = "dispatcher_haproxy_timeout_server: 5
+dispatcher_haproxy_timeout_client: 5
+dispatcher_haproxy_timeout_stream: 60
 dispatcher_api_container_scale: 1
 ";
 
@@ -28,16 +28,16 @@ async fn answered(reply: Reply, method: &str, path: &str, headers: &str) -> (u16
 
 #[tokio::test]
 async fn a_stream_with_signs_of_life_lasts_for_many_timeouts() {
-    let stream = Reply::Stream { pieces: 15, apart: Duration::from_millis(400) };
+    let stream = Reply::Stream { pieces: 30, apart: Duration::from_millis(400) };
     // Even where nothing says that it is one.
     let (status, body) = answered(stream, "GET", "/x", "").await;
-    assert_eq!((status, body.len()), (200, 15 * 3));
+    assert_eq!((status, body.len()), (200, 30 * 3));
 }
 
 #[tokio::test]
 async fn events_logs_and_waiting_workers_may_be_silent_for_longer() {
-    let silent = Reply::Stream { pieces: 1, apart: Duration::from_millis(2500) };
-    let late = Reply::Late(Duration::from_millis(2500));
+    let silent = Reply::Stream { pieces: 1, apart: Duration::from_secs(7) };
+    let late = Reply::Late(Duration::from_secs(7));
     let wait = "/api/playbook-dispatcher/v1/execution/wait";
     let log = "/api/playbook-dispatcher/v1/runs/1/log?follow=true";
     let events = "accept: text/event-stream\r\n";
@@ -46,13 +46,14 @@ async fn events_logs_and_waiting_workers_may_be_silent_for_longer() {
         (silent.clone(), "GET", log, ""),
         (silent, "GET", "/events", events),
     ];
-    for (reply, method, path, headers) in cases {
+    let [first, second, third] = cases.map(|(reply, method, path, headers)| async move {
         assert_eq!(answered(reply, method, path, headers).await.0, 200, "{path}");
-    }
+    });
+    tokio::join!(first, second, third);
 }
 
 #[tokio::test]
 async fn what_hangs_otherwise_is_ended() {
-    let late = Reply::Late(Duration::from_millis(2500));
+    let late = Reply::Late(Duration::from_secs(30));
     assert_eq!(answered(late, "POST", "/x", "").await.0, 504);
 }

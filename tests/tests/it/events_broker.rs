@@ -51,7 +51,7 @@ impl Stage {
         let url = self.rabbit.url().replace("guest@", &gone);
         let own = [
             ("AMQP_URL", url.as_str()),
-            ("AMQP_CONFIRM_TIMEOUT", "2"),
+            ("AMQP_CONFIRM_TIMEOUT", "20"),
             ("EVENTS_BATCH", "50"),
             ("LOCAL_WORKER", "false"),
         ];
@@ -221,28 +221,39 @@ async fn one_of_two_instances_publishes_and_the_other_takes_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_hangs_keeps_nobody_from_working() {
     let stage = Stage::set().await;
-    let service = stage.instance("one", &[]).await;
+    let service = stage.instance("one", &[("AMQP_CONFIRM_TIMEOUT", "2")]).await;
     stage.change(2).await;
     stage.all_arrived().await;
     stage.rabbit.process().pause().unwrap();
     stage.change(5).await;
     let started = std::time::Instant::now();
+    let (mut answered, mut late) = (0, Vec::new());
     // Longer than several confirmations may take.
     while started.elapsed() < Duration::from_secs(7) {
         let asked = std::time::Instant::now();
         let request = service.request(reqwest::Method::GET, &format!("{BASE}/runs?limit=1"));
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 200);
-        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        answered += 1;
+        late.extend(Some(asked.elapsed()).filter(|took| *took >= Duration::from_secs(2)));
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let pid = service.pid().unwrap();
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let waiting = threads
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .filter(|name| name.starts_with("lapin"))
-        .count();
-    assert!(waiting <= 2, "{waiting} tries to connect are still under way");
+    // One or another a busy machine makes late; a broker that hangs would make all of them so.
+    assert!(late.len() * 2 <= answered, "of {answered} answers late were {late:?}");
+    while connecting(&service) > 2 {
+        assert!(started.elapsed() < PATIENCE, "tries to connect are still under way");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     stage.rabbit.process().resume().unwrap();
     stage.all_arrived().await;
+}
+
+/// How many threads of the client of the broker there are: one or two for each connection.
+fn connecting(service: &Service) -> usize {
+    let pid = service.pid().unwrap();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.starts_with("lapin"))
+        .count()
 }

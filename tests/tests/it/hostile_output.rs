@@ -1,9 +1,12 @@
 //! Output that no sane playbook prints, through the real process. ansible-runner is played by a
 //! script here: Ansible itself needs minutes and gigabytes for 200 MiB in one task.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
-use dispatcher_tests::process::Service;
+use dispatcher_tests::process::{PATIENCE, Service};
 use dispatcher_wire::RunStatus;
 use serde_json::json;
 
@@ -63,6 +66,10 @@ async fn two_hundred_mib_in_one_task_are_stored_once_and_never_held_in_memory() 
     assert!(log.starts_with("\n\u{fffd}") && !log.contains('\0'), "{:?}", log.get(..20));
     let peak = peak_memory(service.pid().unwrap()) / MIB;
     assert!(peak < 150, "{peak} MiB of memory");
-    let stored = size_of(&data) / MIB;
-    assert!(stored < 230, "{stored} MiB stored");
+    // The worker removes what it had of it after the end.
+    let since = Instant::now();
+    while size_of(&data) / MIB >= 230 {
+        assert!(since.elapsed() < PATIENCE, "{} MiB stored", size_of(&data) / MIB);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -14,7 +14,7 @@ use dispatcher_api::{
     recipients::model::Recipient,
     store::{StoreError, Stores, postgres::PostgresStore},
 };
-use dispatcher_tests::{authority::Authority, ports, postgres::PrivatePostgres};
+use dispatcher_tests::{authority::Authority, ports, postgres::PrivatePostgres, process::PATIENCE};
 use rustix::process::{Pid, Signal, kill_process};
 use time::OffsetDateTime;
 use tokio_postgres::NoTls;
@@ -124,7 +124,7 @@ async fn tried(bench: &Bench, config: &Postgres) -> Result<bool, String> {
     let count = "SELECT 1 FROM pg_stat_activity
                  WHERE application_name = 'dispatcher-api' AND client_addr IS NOT NULL";
     while !bench.ask(&bench.name, count).await.is_empty() {
-        assert!(since.elapsed() < Duration::from_secs(10), "connections stay");
+        assert!(since.elapsed() < PATIENCE, "connections stay");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(encrypted)
@@ -238,7 +238,7 @@ async fn whoever_takes_writes_is_followed() {
     let since = Instant::now();
     while second.ask(&second.name, count).await != ["1"] {
         assert!(written(&stores).await.unwrap(), "no write fails");
-        assert!(since.elapsed() < Duration::from_secs(20), "it stays with the first");
+        assert!(since.elapsed() < PATIENCE, "it stays with the first");
     }
     // Then the second dies, and the first comes back.
     let server = second.server;
@@ -248,7 +248,7 @@ async fn whoever_takes_writes_is_followed() {
     first.ask("postgres", "SELECT pg_reload_conf()").await;
     let since = Instant::now();
     while !written(&stores).await.is_ok_and(|found| found) {
-        assert!(since.elapsed() < Duration::from_secs(20), "it does not come back to the first");
+        assert!(since.elapsed() < PATIENCE, "it does not come back to the first");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -259,12 +259,10 @@ async fn a_server_that_is_dead_or_frozen_does_not_keep_the_other_from_being_used
     let config = both(&first, &second);
     let pid = Pid::from_raw(first.server.pid().unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
-    let since = Instant::now();
-    let stores = PostgresStore::connect(&config).await;
-    let took = since.elapsed();
+    // Whoever waited for the first would wait without end.
+    let stores = tokio::time::timeout(PATIENCE, PostgresStore::connect(&config)).await;
     kill_process(pid, Signal::CONT).unwrap();
-    assert!(written(&stores.unwrap()).await.unwrap());
-    assert!(took < config.wait + Duration::from_secs(1), "it took {took:?}");
+    assert!(written(&stores.unwrap().unwrap()).await.unwrap());
     assert_eq!(second.ask(&second.name, "SELECT count(*) FROM recipients").await, ["1"]);
     let server = first.server;
     tokio::task::spawn_blocking(move || server.crash().unwrap()).await.unwrap();

@@ -206,7 +206,8 @@ async fn a_server_that_goes_away_is_unavailable_and_a_cut_connection_is_made_ane
     let stores = database.stores().await.unwrap();
     let others = "
         SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        WHERE datname = current_database() AND pid <> pg_backend_pid()
+          AND backend_type = 'client backend'";
     let cut = database.client().await.unwrap().query_one(others, &[]).await.unwrap();
     assert_eq!(cut.get::<_, i64>(0), 1);
     until(&stores, Result::is_ok).await;

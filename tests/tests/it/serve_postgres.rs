@@ -219,7 +219,7 @@ async fn a_database_that_goes_away_under_a_run_costs_nothing_of_it() {
     let home = Home::on(server.empty().await.unwrap()).unwrap();
     let files = home.path().to_owned();
     let touch = |name: &str| std::fs::write(files.join(name), "").unwrap();
-    let bench = Bench::at(home, &[("DB_POOL_TIMEOUT", "1")]).await;
+    let bench = Bench::at(home, &[("DB_POOL_TIMEOUT", "10")]).await;
     let service = &bench.service;
     let id = bench.dispatch(printing_playbook(&files), json!({})).await;
     bench.printed(id, "TASK [ansible.builtin.wait_for]").await;

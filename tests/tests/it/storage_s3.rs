@@ -24,8 +24,8 @@ fn settings(s3: &PrivateS3) -> S3Settings {
 }
 
 fn objects(settings: &S3Settings) -> Objects {
-    let second = std::time::Duration::from_secs(1);
-    let timeouts = Timeouts { connect: second, read: second * 5 };
+    let patience = std::time::Duration::from_secs(10);
+    let timeouts = Timeouts { connect: patience, read: patience };
     let client = tls::http_client(&TlsSettings::default(), &timeouts).unwrap();
     Objects::buckets(settings, &client).unwrap()
 }

@@ -98,12 +98,15 @@ async fn inputs_reach_ansible_and_secrets_nobody_else() {
     tags: [other]
   - debug: {msg: 'length={{ token | length }} braces={{ \"{\" ~ \"{\" in token }}'}
     tags: [wanted]
-  - command: sleep 2
+  - shell: until [ -e WAITED_FOR ]; do sleep 0.1; done
     check_mode: false
     tags: [wanted]
 ";
+    let waited_for = player.root.path().join("waited-for");
+    let task = format!("until [ -e {} ]", waited_for.display());
+    let playbook = playbook.replace("until [ -e WAITED_FOR ]", &task);
     let secret = "s3cr3t-{{ v }}-\u{7f}'\"";
-    let url = player.web.playbook("/play.yml", playbook);
+    let url = player.web.playbook("/play.yml", &playbook);
     let inputs = RunInputs {
         extra_vars: serde_json::from_str(r#"{"v": "one", "t": "{{ v }}!"}"#).unwrap(),
         inventory: Some(TWO_HOSTS.to_owned()),
@@ -114,13 +117,13 @@ async fn inputs_reach_ansible_and_secrets_nobody_else() {
         ..RunInputs::default()
     };
     let run_id = player.dispatcher.dispatch(&url, Some(inputs), 600);
-    eventually("it sleeps", || {
+    eventually("it waits", || {
         assert!(
             player.dispatcher.get(run_id).finished.is_none(),
             "{}",
             player.dispatcher.get(run_id).log()
         );
-        processes_of(run_id).iter().any(|line| line.contains("sleep 2"))
+        processes_of(run_id).iter().any(|line| line.contains(&task))
     })
     .await;
     // Neither in the arguments nor in the environment of any process, nor in what the runner
@@ -130,6 +133,7 @@ async fn inputs_reach_ansible_and_secrets_nobody_else() {
     let private = player.config.work_dir.join(format!("runs/{run_id}/private"));
     let holders = files_with(&private, b"s3cr3t");
     assert_eq!(holders, [private.join("env/extravars")]);
+    std::fs::write(waited_for, "").unwrap();
 
     let known = player.dispatcher.end_of(run_id).await;
     let log = known.log();

@@ -158,7 +158,7 @@ impl Dispatcher {
                     changed.await;
                 }
             };
-            let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+            let waited = tokio::time::timeout(Duration::from_secs(180), wait).await;
             waited.unwrap_or_else(|_| panic!("{place}: it stays at {:?}", dispatcher.get(run_id)))
         }
     }

@@ -93,11 +93,12 @@ async fn what_cannot_be_fetched_is_said_without_signatures() {
 async fn an_address_where_nobody_answers_is_said_soon() {
     let mut player = Player::with_runner(&shows()).await;
     player.start();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody listens there, nor comes to, as may be at a port that was free a moment ago.
+    let free = "127.0.0.1:1";
     let begun = Instant::now();
     let told = failure(&mut player, &format!("http://{free}/a.yml")).await;
     assert!(told.contains(&format!("from http://{free}/a.yml: ")), "{told}");
     assert!(told.contains("refused"), "{told}");
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(4), "it took {took:?}");
+    assert!(took < Duration::from_secs(20), "it took {took:?}");
 }

@@ -16,17 +16,16 @@ async fn stubborn() -> (Player, uuid::Uuid) {
     let run_id = player.dispatch();
     player.start();
     player.dispatcher.until(run_id, |known| known.log() == "started\n").await;
-    assert!(processes_of(run_id).len() >= 4, "{:?}", processes_of(run_id));
+    eventually("all of them are there", || processes_of(run_id).len() >= 4).await;
     (player, run_id)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancellation_ends_everything() {
     let (player, run_id) = stubborn().await;
-    let before = tokio::time::Instant::now();
     player.dispatcher.cancel(run_id);
+    // Soon: its processes would go on for a quarter of an hour.
     let known = player.dispatcher.end_of(run_id).await;
-    assert!(before.elapsed() < Duration::from_secs(5));
     assert_eq!(known.finished, Some(RunStatus::Canceled));
     assert_eq!(known.error().unwrap().0, "DISPATCHER_CANCELED");
     assert_eq!(processes_of(run_id), Vec::<String>::new());
@@ -149,13 +148,17 @@ async fn a_cancellation_during_a_crash_is_reported_as_such() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_survives_a_crash_while_the_service_is_away() {
-    let script = format!("echo done; echo '{STATS}'; touch $DIR/../../../ended");
+    let script = format!(
+        "echo done; while [ ! -e $DIR/../../../go ]; do sleep 0.05; done; \
+         echo '{STATS}'; touch $DIR/../../../ended"
+    );
     let mut player = Player::with_runner(&script).await;
     let run_id = player.dispatch();
     player.start();
     player.dispatcher.until(run_id, |known| !known.records.is_empty()).await;
     player.dispatcher.away.store(true, Ordering::SeqCst);
     let work_dir = player.config.work_dir.clone();
+    std::fs::write(work_dir.join("go"), "").unwrap();
     eventually("it ends", || work_dir.join("ended").exists()).await;
     let journal = work_dir.join(format!("runs/{run_id}/journal.json"));
     eventually("the end is journaled", || {

@@ -118,7 +118,7 @@ pub(crate) fn processes_of(run_id: Uuid) -> Vec<String> {
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
     async move {
-        let until = tokio::time::Instant::now() + Duration::from_secs(30);
+        let until = tokio::time::Instant::now() + Duration::from_secs(180);
         while !holds() {
             assert!(tokio::time::Instant::now() < until, "{place}: not in time: {what}");
             tokio::time::sleep(Duration::from_millis(20)).await;
