@@ -170,7 +170,7 @@ defaults
     timeout connect 1s
     timeout client 150s
     timeout server {answer}ms
-    timeout check 1s
+    timeout check 4s
     timeout http-request 10s
     timeout http-keep-alive 30s
     timeout queue 2s
