@@ -65,6 +65,14 @@ impl Host {
         Ok(())
     }
 
+    /// Its line in an inventory of Ansible's.
+    pub(crate) async fn inventory(&self) -> Result<String> {
+        let output = Command::new(scripts().join("testhost")).arg("list").output().await?;
+        let list = printed(output, "testhost list")?;
+        let own = |line: &&str| line.split_whitespace().next() == Some(&self.name);
+        list.lines().find(own).map(str::to_owned).context("testhost list does not know it")
+    }
+
     /// Runs a script of the shell as root, and says how it ended.
     pub(crate) async fn attempt(&self, script: &str) -> Result<Output> {
         Ok(self.command(script).output().await?)
