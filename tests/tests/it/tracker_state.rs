@@ -240,8 +240,11 @@ async fn without_a_tracker_instances_ask_the_sources_themselves() {
     assert!(killed.elapsed() < Duration::from_secs(60), "{:?}", killed.elapsed());
     assert_eq!(instance.feed.way(), Way::Direct);
     shared.issuer.rotate("key-2").unwrap();
-    let held = instance.feed.request_refetch(Some("key-2")).await;
-    assert!(held.state.knows("key-2"));
+    until("the new key is known", async || {
+        instance.feed.request_refetch(Some("key-2")).await.state.knows("key-2")
+    })
+    .await
+    .unwrap();
     shared.redis.process().kill().unwrap();
     let next = shared.make_key().await.unwrap();
     let took = instance.until_has(&next, true).await.unwrap();
