@@ -62,7 +62,7 @@ bench: ## Print the figures of the hot paths as ratios to bare loops.
 lint: ## Formatting, lints, documentation, licences, scripts.
 	@scripts/deps.sh lint
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features dispatcher-tests/testhost -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --quiet
 	cargo machete
 	cargo deny --all-features check bans licenses sources
