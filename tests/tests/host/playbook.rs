@@ -67,6 +67,16 @@ impl Ansible {
         Ok(Self { directory })
     }
 
+    /// A file beside the inventory.
+    pub(crate) fn file(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let path = self.directory.path().join(name);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        fs::write(&path, content)?;
+        Ok(path)
+    }
+
     fn command(&self, play: &Path, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(program()?);
         command

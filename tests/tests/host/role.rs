@@ -132,3 +132,26 @@ async fn what_dci_has_left_is_listed_and_removed_when_told_to() -> Result<()> {
     ensure!(left.trim().is_empty(), "{left}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balancer_in_a_container_or_elsewhere_is_told_by_a_command() -> Result<()> {
+    let api = bare("hrtold").await?;
+    let ansible = Ansible::new(&api.host.inventory().await?)?;
+    let variables = "{dispatcher_haproxy_base: false, haproxy_config_dir: /srv/balancer, \
+                     dispatcher_haproxy_program: /srv/none, dispatcher_haproxy_stats_socket: /srv/none.sock, \
+                     dispatcher_haproxy_reload_command: [sh, -c, 'cat /srv/balancer/*.cfg >/srv/read || :'], \
+                     dispatcher_api_upstream: tcp, dispatcher_redis_enabled: false, dispatcher_rabbitmq_enabled: false, \
+                     dispatcher_worker_enabled: false, dispatcher_api_container_scale: 1}";
+    ansible.site(&["-e", variables]).await?;
+    let count = "grep -c '^    server dispatcher-api-' /srv/read";
+    ensure!(api.host.run(count).await?.trim() == "1", "it was not told");
+    ansible.site(&["-e", variables]).await?.ensure_unchanged()?;
+    ansible.site(&["-e", variables, "-e", "dispatcher_api_container_scale=2"]).await?;
+    ensure!(api.host.run(count).await?.trim() == "2", "it was not told of the second");
+    api.host.run("rm /srv/read").await?;
+    let absent = "dispatcher_api_state=absent dispatcher_remove_data=true";
+    ansible.site(&["-e", variables, "-e", absent]).await?;
+    let left = api.host.run("find /srv/balancer -type f; podman ps --all --quiet").await?;
+    ensure!(left.trim().is_empty(), "{left}");
+    Ok(())
+}
