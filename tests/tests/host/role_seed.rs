@@ -90,7 +90,7 @@ async fn an_inventory_for_dcis_role_deploys() -> Result<()> {
     api.ensure_scale(4).await?;
     api.host.run("systemctl is-active dispatcher-auth-tracker.service").await?;
     ansible.play(&ours, &["-e", &vault]).await?.ensure_unchanged()?;
-    let files = "grep -rlF -e 'of the database' -e store-secret /etc /usr/local/libexec || :";
+    let files = "grep -rlF -e secret-of-the-database -e store-secret /etc /usr/local/libexec || :";
     let found = api.host.run(files).await?;
     ensure!(found.trim().is_empty(), "a secret is in {found}");
     api.host.run("dispatcher-backup").await?;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use crate::host::Host;
 
 /// The password of PostgreSQL, whose user is `dci` and whose database `dispatcher`.
-pub(crate) const DATABASE_PASSWORD: &str = "of the database";
+pub(crate) const DATABASE_PASSWORD: &str = "secret-of-the-database";
 /// The password of RabbitMQ, whose user is `dispatcher`.
 pub(crate) const BROKER_PASSWORD: &str = "broker";
 /// The key id of the store.
