@@ -28,8 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     device::{Devices, Grant},
     jwt::{Algorithm, SigningKey},
-    ports,
-    tls_listener::TlsListener,
+    ports, tls_listener,
 };
 
 /// The realm that it has.
@@ -184,10 +183,7 @@ impl Issuer {
         let tls = self.tls.clone();
         runtime.spawn(async move {
             let plain = tokio::net::TcpListener::from_std(listener)?;
-            match tls {
-                None => axum::serve(plain, router).await,
-                Some(acceptor) => axum::serve(TlsListener { plain, acceptor }, router).await,
-            }
+            tls_listener::serve(plain, tls, router).await
         });
         *locked(&self.runtime) = Some(runtime);
         Ok(())

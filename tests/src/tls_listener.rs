@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Result;
+use axum::Router;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -13,11 +14,20 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::authority::Authority;
 
 /// Accepts connections, and only those whose peers trust its certificate.
-pub struct TlsListener {
-    /// Where connections come in.
-    pub plain: TcpListener,
-    /// What is shown to them.
-    pub acceptor: TlsAcceptor,
+struct TlsListener {
+    plain: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+/// Serves with TLS, or without where there is no certificate.
+///
+/// # Errors
+/// Those of the server.
+pub async fn serve(plain: TcpListener, tls: Option<TlsAcceptor>, router: Router) -> io::Result<()> {
+    match tls {
+        None => axum::serve(plain, router).await,
+        Some(acceptor) => axum::serve(TlsListener { plain, acceptor }, router).await,
+    }
 }
 
 /// A certificate of an authority for this machine, by its address.
