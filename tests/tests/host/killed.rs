@@ -1,5 +1,5 @@
 //! quadletgen is killed at random moments of what it does, under load. Run again, it ends where it
-//! was asked to, and no request fails. Three times in the short form, fifty in the long one.
+//! was asked to, and no request fails. Three times, fifty in the long form, or `KILLS`.
 
 use std::time::Duration;
 
@@ -16,7 +16,11 @@ fn random() -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_quadletgen_is_repaired_by_the_next() -> Result<()> {
-    let times = if host::is_long() { 50 } else { 3 };
+    let times = match std::env::var("KILLS") {
+        Ok(number) => number.parse()?,
+        Err(_) if host::is_long() => 50,
+        Err(_) => 3,
+    };
     let deployed = Deployed::applied("hrepair", "").await?;
     let mut longest = [8.0, 20.0];
     let load = load::start(&deployed.caller().await?).await?;
