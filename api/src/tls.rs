@@ -40,13 +40,19 @@ pub fn client_config(settings: &TlsSettings) -> anyhow::Result<ClientConfig> {
 /// # Errors
 /// When `TLS_CA_FILE` cannot be read or holds no certificate.
 pub fn http_client(settings: &TlsSettings, timeouts: &Timeouts) -> anyhow::Result<reqwest::Client> {
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(client_config(settings)?)
-        .user_agent(USER_AGENT)
-        .connect_timeout(timeouts.connect)
-        .read_timeout(timeouts.read)
-        .build();
+    let builder = http_builder(settings)?;
+    let client = builder.connect_timeout(timeouts.connect).read_timeout(timeouts.read).build();
     client.context("no HTTP client can be made")
+}
+
+/// The beginning of an HTTP client that trusts the same and says who it is. Its limits are whoever
+/// builds it to set.
+///
+/// # Errors
+/// When `TLS_CA_FILE` cannot be read or holds no certificate.
+pub fn http_builder(settings: &TlsSettings) -> anyhow::Result<reqwest::ClientBuilder> {
+    let config = client_config(settings)?;
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(config).user_agent(USER_AGENT))
 }
 
 /// The system's authorities and those of `TLS_CA_FILE`.

@@ -17,6 +17,7 @@ pub mod instance;
 pub mod listening;
 pub mod logging;
 pub mod meaningless;
+pub mod outside;
 pub mod peers;
 pub mod playbooks;
 pub mod postgres;
@@ -87,6 +88,8 @@ pub struct Settings {
     pub secrets: secrets::SecretSettings,
     /// Foreign hosts.
     pub connector: connector::ConnectorSettings,
+    /// What holds for every service outside.
+    pub outside: outside::OutsideSettings,
     /// Objects.
     pub storage: storage::StorageSettings,
     /// Uploads of foreign hosts.
@@ -147,6 +150,7 @@ impl Settings {
             auth: auth::AuthSettings::read(source),
             secrets: secrets::SecretSettings::read(source, form),
             connector: connector::ConnectorSettings::read(source),
+            outside: outside::OutsideSettings::read(source),
             storage: standalone.map_or_else(
                 || storage::StorageSettings::read(source),
                 |own| storage::StorageSettings::inside(&own.data_dir),

@@ -10,8 +10,8 @@ use super::{
 const CA_FILE: Spec = Spec {
     names: &["TLS_CA_FILE"],
     about: "Certificates of authorities that are trusted beside the system's, for every outgoing \
-            connection with TLS: Redis, RabbitMQ, S3, the SSO server, addresses of playbooks (and \
-            PostgreSQL, where DB_CA names none).",
+            connection with TLS: Redis, RabbitMQ, S3, the SSO server, services outside, addresses of \
+            playbooks (and PostgreSQL, where DB_CA names none).",
     allowed: "an absolute path to a file with PEM certificates",
     secret: false,
 };

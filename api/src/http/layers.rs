@@ -1,7 +1,7 @@
 //! What surrounds every handler, from outside: metrics, request ids and the access log, panics,
 //! host names, the identity header. And what surrounds groups: time and size limits.
 
-use std::{panic::AssertUnwindSafe, time::Duration, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -15,14 +15,12 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
-    extract::IDENTITY_HEADER,
-    json,
-    peer::Peer,
-    problem::{self, Problem},
-    request_id,
-    source::Source,
+    extract::IDENTITY_HEADER, json, peer::Peer, problem::Problem, request_id, source::Source,
 };
-use crate::app::App;
+use crate::{
+    app::App,
+    request::{self, Ids},
+};
 
 /// Counts and times requests under the pattern of their route.
 pub async fn measure(request: Request, next: Next) -> Response {
@@ -60,13 +58,13 @@ fn pattern(request: &Request) -> String {
 /// tokens.
 pub async fn identify(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let id = app.request_ids.of(request.headers());
+    let (id, internal) = (app.request_ids.of(request.headers()), Uuid::new_v4().to_string());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let peer = request.extensions().get::<Peer>().copied();
     let span = tracing::info_span!("request", request_id = id);
     let answering = next.run(request).instrument(span);
-    let mut response = problem::REQUEST_ID.scope(id.clone(), answering).await;
-    let internal = Uuid::new_v4().to_string();
+    let ids = Arc::new(Ids { id: id.clone(), internal: internal.clone() });
+    let mut response = request::within(ids, answering).await;
     tracing::info!(
         request_id = id,
         internal_request_id = internal,

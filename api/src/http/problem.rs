@@ -13,17 +13,12 @@ use axum::{
 use serde_json::json;
 
 use super::json::JsonReply;
-use crate::{storage::StorageError, store::StoreError};
-
-tokio::task_local! {
-    /// The id of the request that is being answered, set by the outermost layer.
-    pub static REQUEST_ID: String;
-}
+use crate::{request, storage::StorageError, store::StoreError};
 
 /// The id of the request that is being answered; empty outside of one.
 #[must_use]
 pub fn request_id() -> String {
-    REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
+    request::ids().id.clone()
 }
 
 /// An error on its way to a caller.

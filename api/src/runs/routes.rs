@@ -38,9 +38,10 @@ use crate::{
         extract::{OrgCaller, PskJson, Segments, Standing},
         json::{self, JsonReply},
         links,
-        problem::{Problem, REQUEST_ID, request_id},
+        problem::{Problem, request_id},
         query::{FilterSpec, RawQuery},
     },
+    request,
 };
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -76,7 +77,7 @@ pub async fn dispatch(
     let dispatcher = dispatcher(&app);
     // In a task of its own: a caller that hangs up must not leave committed runs unsent.
     let work = async move { dispatcher.dispatch(&request).await };
-    let work = REQUEST_ID.scope(request_id(), work).in_current_span();
+    let work = request::within(request::ids(), work).in_current_span();
     let dispatched = tokio::spawn(work).await;
     dispatched
         .map_err(|error| Problem::internal("a dispatch was cut short", &error))

@@ -96,7 +96,7 @@ fn objection(file: &str, path: &[String]) -> Option<&'static str> {
     let own = if external == "crate" { part(1) } else { "" };
     let store_adapter = own == "store" && ["postgres", "sqlite"].contains(&part(2));
     let of_model = part(2) == "model" || PURE.contains(&format!("{}.rs", part(2)).as_str());
-    let adapter = ["store", "connector", "bus"].contains(&folder) || folder == "storage";
+    let adapter = ["store", "connector", "bus", "outside", "storage"].contains(&folder);
 
     if folder == "config" {
         let foreign = external == "crate" && own != "config"
