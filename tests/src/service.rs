@@ -105,7 +105,7 @@ impl InProcess {
         variables: &[(&str, &str)],
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<Self> {
-        let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into())).await?;
+        let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()))?;
         let address = listener.tcp_address().context("a TCP listener has an address")?;
         let url = format!("http://{address}");
         let app = wire(directory.path(), address, variables, (stores, connector), secret_keys)?;

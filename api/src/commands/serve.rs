@@ -22,7 +22,7 @@ use crate::{
     },
     execution::local::LocalWorker,
     http::{
-        listen::Listener,
+        listen::Bound,
         metrics, router,
         server::{self, Server},
     },
@@ -67,11 +67,8 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let (settings, _) = Settings::checked(source, None)?;
     let database = database.context("no database is named")?;
     telemetry::start(settings.logging)?;
-    let mut listeners = Vec::new();
-    for address in &settings.http.listen {
-        listeners.push(Listener::bind(address).await?);
-    }
-    let frame = Frame::raise(&settings, listeners).await?;
+    let bound: Result<_, _> = settings.http.listen.iter().map(Bound::to).collect();
+    let frame = Frame::raise(&settings, bound?)?;
     let started = tokio::select! {
         started = start(settings, &database, &frame) => Some(started?),
         () = frame.signals.next() => None,
@@ -120,17 +117,18 @@ impl Instance {
     /// When the local worker's address belongs to somebody else, or the address of the broker cannot
     /// be understood.
     pub(super) async fn start(app: App, frame: Frame) -> anyhow::Result<Self> {
-        let Frame { server, probes, handle, signals, metrics: address, ended, .. } = frame;
         say_what_is_special(&app.settings);
         counting::begin();
-        probes.answer_by(metrics::router(&app, handle.clone()));
+        frame.probes.answer_by(metrics::router(&app, frame.handle.clone()));
         let publisher = publishing::publisher(&app)?;
         let times = feeding::last_auth_ways(&app)?;
         // Before the first request, so that nobody who may call is refused.
-        feeding::start(&app).await;
+        frame.quickly(feeding::start(&app)).await?;
         // Likewise, so that a dispatch to it is not refused.
-        let worker = LocalWorker::of(&app).await?;
-        server.answer_by(router::router(&app));
+        let worker = frame.quickly(LocalWorker::of(&app)).await??;
+        frame.server.answer_by(router::router(&app));
+        frame.answer()?;
+        let Frame { server, probes, handle, signals, metrics: address, ended, .. } = frame;
         let loops = Loops::start(&app, handle, worker, publisher, times);
         tokio::spawn(signs::ready(app.clone(), ended.clone()));
         Ok(Self { app, server, probes, loops, signals, metrics: address, ended })

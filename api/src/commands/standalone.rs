@@ -12,7 +12,7 @@ use crate::{
         Settings, Standalone, database::Database, secrets::ServiceKey, source::Source,
         values::ListenAddress,
     },
-    http::listen::Listener,
+    http::listen::Bound,
     storage::Objects,
 };
 
@@ -43,15 +43,15 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         "standalone listens on loopback only, not on {}; use serve to be reached by others",
         arguments.listen
     );
-    let listener = Listener::bind(&ListenAddress::Tcp(arguments.listen)).await?;
-    let listen = listener.tcp_address().context("the listener has no address")?;
+    let bound = Bound::to(&ListenAddress::Tcp(arguments.listen))?;
+    let listen = bound.tcp_address().context("the listener has no address")?;
     let data = DataDir::at(&arguments.data_dir)?;
     let (data_dir, url) = (data.path().to_owned(), format!("http://{listen}"));
     let own = Standalone { data_dir, listen, url };
     let (mut settings, _) = Settings::checked(Source::from_process(), Some(&own))?;
     settings.local.name = arguments.name.unwrap_or(settings.local.name);
     telemetry::start(settings.logging)?;
-    let frame = Frame::raise(&settings, vec![listener]).await?;
+    let frame = Frame::raise(&settings, vec![bound])?;
     let app = wire(settings, &data).await?;
     let instance = Instance::start(app.clone(), frame).await?;
     let (url, local) = (&app.settings.dispatch.public_url, &app.settings.local);

@@ -1,4 +1,8 @@
 //! Listeners: TCP addresses and unix sockets, with errors that name the cure.
+//!
+//! An address is taken first and listened on later: whoever connects in between is refused by the
+//! system, and a load balancer asks another instance, whatever the request. An answer of 503 could
+//! be repeated for requests that only read.
 
 use std::{
     io,
@@ -9,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpSocket, UnixListener, UnixSocket},
 };
 
 use super::peer::Peer;
@@ -17,6 +21,9 @@ use crate::config::values::ListenAddress;
 
 /// Owner and group may connect to a socket of ours: the group is the load balancer's.
 const SOCKET_MODE: u32 = 0o660;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +37,15 @@ pub enum ListenError {
     /// Anything else.
     #[error("cannot listen on {0}: {1}")]
     Failed(ListenAddress, io::Error),
+}
+
+impl ListenError {
+    fn of(address: &ListenAddress, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken(address.clone()),
+            _ => Self::Failed(address.clone(), error),
+        }
+    }
 }
 
 /// A connection of either kind.
@@ -57,20 +73,64 @@ impl Drop for SocketFile {
     }
 }
 
-impl Listener {
-    /// Listens on an address. A socket file that nobody listens on is replaced.
+/// An address that is taken, and that nobody can connect to yet.
+#[derive(Debug)]
+pub struct Bound {
+    address: ListenAddress,
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpSocket),
+    Unix(UnixSocket, SocketFile),
+}
+
+impl Bound {
+    /// Takes an address. A socket file that nobody listens on is replaced.
     ///
     /// # Errors
     /// When it is taken or cannot be used.
-    pub async fn bind(address: &ListenAddress) -> Result<Self, ListenError> {
-        let bound = match address {
-            ListenAddress::Tcp(tcp) => TcpListener::bind(tcp).await.map(Self::Tcp),
+    pub fn to(address: &ListenAddress) -> Result<Self, ListenError> {
+        let socket = match address {
+            ListenAddress::Tcp(tcp) => bind_tcp(*tcp),
             ListenAddress::Unix(path) => bind_unix(path),
         };
-        bound.map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => ListenError::Taken(address.clone()),
-            _ => ListenError::Failed(address.clone(), error),
-        })
+        let socket = socket.map_err(|error| ListenError::of(address, error))?;
+        Ok(Self { address: address.clone(), socket })
+    }
+
+    /// The TCP address, where it is one: a port of 0 has become a real one.
+    #[must_use]
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(..) => None,
+        }
+    }
+
+    /// From now on connections are taken.
+    ///
+    /// # Errors
+    /// When somebody else began to listen there in between.
+    pub fn listen(self) -> Result<Listener, ListenError> {
+        let listener = match self.socket {
+            Socket::Tcp(socket) => socket.listen(BACKLOG).map(Listener::Tcp),
+            Socket::Unix(socket, file) => {
+                socket.listen(BACKLOG).map(|listener| Listener::Unix(listener, file))
+            }
+        };
+        listener.map_err(|error| ListenError::of(&self.address, error))
+    }
+}
+
+impl Listener {
+    /// Listens on an address at once.
+    ///
+    /// # Errors
+    /// When it is taken or cannot be used.
+    pub fn bind(address: &ListenAddress) -> Result<Self, ListenError> {
+        Bound::to(address)?.listen()
     }
 
     /// The TCP address it listens on, where it is one: a port of 0 has become a real one.
@@ -113,12 +173,21 @@ impl std::fmt::Display for Listener {
     }
 }
 
-fn bind_unix(path: &Path) -> io::Result<Listener> {
+fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port whose last connections the system still remembers is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(Socket::Tcp(socket))
+}
+
+fn bind_unix(path: &Path) -> io::Result<Socket> {
     remove_stale(path)?;
-    let listener = UnixListener::bind(path)?;
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
     let file = SocketFile(path.to_owned());
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
-    Ok(Listener::Unix(listener, file))
+    Ok(Socket::Unix(socket, file))
 }
 
 /// Removes a socket file that nobody listens on; anything else is left alone.
@@ -150,24 +219,44 @@ mod tests {
         let path = directory.path().join("api.sock");
         let address = ListenAddress::Unix(path.clone());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let live = Listener::bind(&address).await.unwrap();
+        let live = Listener::bind(&address).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, SOCKET_MODE);
-        let taken = Listener::bind(&address).await.unwrap_err();
+        let taken = Listener::bind(&address).unwrap_err();
         assert!(matches!(taken, ListenError::Taken(_)), "{taken}");
         drop(live);
         assert!(!path.exists());
         std::fs::write(&path, "precious").unwrap();
-        Listener::bind(&address).await.unwrap_err();
+        Listener::bind(&address).unwrap_err();
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 
     #[tokio::test]
     async fn a_taken_port_is_named_with_the_cure() {
         let any = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
-        let first = Listener::bind(&any).await.unwrap();
+        let first = Listener::bind(&any).unwrap();
         let same = ListenAddress::Tcp(first.tcp_address().unwrap());
-        let error = Listener::bind(&same).await.unwrap_err().to_string();
+        let error = Listener::bind(&same).unwrap_err().to_string();
         assert!(error.contains(&same.to_string()) && error.contains("WEB_PORT"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nobody_can_connect_before_it_listens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api.sock");
+        let tcp = Bound::to(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let unix = Bound::to(&ListenAddress::Unix(path.clone())).unwrap();
+        let address = tcp.tcp_address().unwrap();
+        let refused = [
+            tokio::net::TcpStream::connect(address).await.unwrap_err(),
+            tokio::net::UnixStream::connect(&path).await.unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+        }
+        let listeners = [tcp.listen().unwrap(), unix.listen().unwrap()];
+        tokio::net::TcpStream::connect(address).await.unwrap();
+        tokio::net::UnixStream::connect(&path).await.unwrap();
+        drop(listeners);
     }
 }

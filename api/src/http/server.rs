@@ -54,23 +54,34 @@ impl Server {
     /// Serves the router on the listeners from now on.
     #[must_use]
     pub fn start(listeners: Vec<Listener>, router: Router, settings: &HttpSettings) -> Self {
+        let server = Self::of(router, settings);
+        server.serve(listeners);
+        server
+    }
+
+    /// A server without listeners.
+    #[must_use]
+    pub fn of(router: Router, settings: &HttpSettings) -> Self {
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(settings.header_timeout)
             .max_buf_size(settings.max_header_size);
-        let server = Self(Arc::new(Connections {
+        Self(Arc::new(Connections {
             router: RwLock::new(router),
             http,
             permits: Arc::new(Semaphore::new(settings.max_connections)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             pulse: Pulse::default(),
-        }));
+        }))
+    }
+
+    /// Serves on these listeners, too.
+    pub fn serve(&self, listeners: Vec<Listener>) {
         for listener in listeners {
             tracing::info!(%listener, "listening");
-            server.0.tasks.spawn(accept(Arc::clone(&server.0), listener));
+            self.0.tasks.spawn(accept(Arc::clone(&self.0), listener));
         }
-        server
     }
 
     /// From the next request on this router answers, also on connections that are there.

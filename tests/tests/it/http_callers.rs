@@ -71,7 +71,7 @@ async fn a_unix_socket_is_a_peer_of_its_own() {
     let service = InProcess::start_with(&variables, |stores| stores).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");
-    let listener = Listener::bind(&ListenAddress::Unix(path.clone())).await.unwrap();
+    let listener = Listener::bind(&ListenAddress::Unix(path.clone())).unwrap();
     let server = Server::start(vec![listener], router(&service.app), &service.app.settings.http);
     let stream = UnixStream::connect(&path).await.unwrap();
     let answer = raw::exchange(stream, runs(&identity(USER)).as_bytes()).await.unwrap();
