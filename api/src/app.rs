@@ -9,14 +9,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{
-        attempts::Attempts, current::Current, feeding, known_workers::KnownWorkers,
-        lookups::Lookups, principal::Role, psk::own_keys, sso::rules::SsoRules,
+        access::RunAccess, attempts::Attempts, current::Current, feeding,
+        known_workers::KnownWorkers, lookups::Lookups, principal::Role, psk::own_keys,
+        sso::rules::SsoRules,
     },
     bus::{Wakeups, remote::Remote},
     config::{
         Settings,
         auth::{RoleMap, SsoRole, SsoSettings},
         connector::{ConnectorImpl, ConnectorSettings},
+        outside::Choice,
         secrets::ServiceKey,
         wakeups::WakeupsBy,
     },
@@ -25,6 +27,10 @@ use crate::{
     http::{lifecycle::Lifecycle, request_id::RequestIds},
     instances::heartbeat::Heartbeat,
     keyring::Keyring,
+    outside::{
+        call::{Measured, Outside},
+        rbac::{MockRbac, Rbac, RbacClient},
+    },
     storage::Objects,
     store::Stores,
 };
@@ -60,6 +66,8 @@ pub struct Shared {
     pub settings: Arc<Settings>,
     /// Who may call.
     pub auth: Arc<Current>,
+    /// Which runs somebody may look at.
+    pub run_access: RunAccess,
     /// When callers were last recognised, until that is handed on.
     pub last_auth: Arc<LastAuthCollector>,
     /// Who failed to be let in.
@@ -104,7 +112,8 @@ impl App {
     /// Wires the parts together.
     ///
     /// # Errors
-    /// When the secret keys cannot be used, or two services have the same key.
+    /// When the secret keys cannot be used, two services have the same key, or `TLS_CA_FILE` cannot
+    /// be used for a service outside.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
         let Parts { settings, stores, objects, secret_keys, more_services, connector } = parts;
         let keyring = Arc::new(Keyring::parse(secret_keys.expose_secret())?);
@@ -124,6 +133,8 @@ impl App {
         let process = settings.process;
         let lifecycle = Lifecycle::of_requests(process.max_requests, process.max_requests_jitter);
         let worker_lookups = Lookups::new(Arc::clone(&stores.recipients));
+        let mut outside = Outside::new(&settings.tls, &settings.requests, settings.outside);
+        let run_access = RunAccess::new(rbac(&settings, &mut outside)?, &settings.rbac);
         Ok(Self(Arc::new(Shared {
             stores,
             objects,
@@ -133,6 +144,7 @@ impl App {
             connector: connector.or_else(|| way_to_foreign_hosts(&settings)),
             settings: Arc::new(settings),
             auth: Arc::new(auth),
+            run_access,
             last_auth: Arc::default(),
             attempts,
             known_workers: Arc::default(),
@@ -171,6 +183,17 @@ fn auth(
     let feed = feeding::feed(settings, own.clone(), keyring, stores)?;
     let rules = settings.auth.sso.as_ref().map(SsoRules::from);
     Ok(Current::new(Arc::new(feed), Arc::clone(keyring), own, rules))
+}
+
+fn rbac(settings: &Settings, outside: &mut Outside) -> anyhow::Result<Option<Arc<dyn Rbac>>> {
+    Ok(match settings.rbac.choice {
+        Choice::Off => None,
+        Choice::Mock => Some(Arc::new(MockRbac)),
+        Choice::Real => {
+            let service = outside.service(Measured::As("rbac"), &settings.rbac.address)?;
+            Some(Arc::new(RbacClient(service)))
+        }
+    })
 }
 
 fn way_to_foreign_hosts(settings: &Settings) -> Option<Arc<dyn Connector>> {

@@ -31,6 +31,7 @@ pub mod s3;
 pub mod service;
 pub mod statements;
 pub mod steady;
+pub mod stub;
 pub mod supervisor;
 pub mod tls_listener;
 pub mod tracker;

@@ -18,6 +18,7 @@ use crate::{
         Settings,
         connector::ConnectorImpl,
         database::Database,
+        outside::Choice,
         source::{Effective, Source},
     },
     execution::local::LocalWorker,
@@ -179,6 +180,12 @@ fn say_what_is_special(settings: &Settings) {
         tracing::warn!(
             "CLOUD_CONNECTOR_IMPL=mock: dispatches to foreign hosts are accepted and DELIVERED \
              TO NOBODY"
+        );
+    }
+    if settings.rbac.choice == Choice::Mock {
+        tracing::warn!(
+            "RBAC_IMPL=mock: EVERYBODY with an identity may look at the runs of remediations, \
+             config_manager and test"
         );
     }
     if settings.dispatch.demo_mode {

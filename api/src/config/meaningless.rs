@@ -4,13 +4,12 @@
 use super::source::Source;
 
 /// What such settings begin with, or are called.
-const MEANINGLESS: [&str; 12] = [
+const MEANINGLESS: [&str; 11] = [
     "ACG_CONFIG",
     "KAFKA_",
     "KESSEL_",
     "LOG_CW_",
     "MIGRATIONS_DIR",
-    "RBAC_",
     "SCHEMA_",
     "TOPIC_",
     "UNLEASH_",

@@ -22,6 +22,7 @@ pub mod peers;
 pub mod playbooks;
 pub mod postgres;
 pub mod process;
+pub mod rbac;
 pub mod retention;
 pub mod secrets;
 pub mod source;
@@ -88,6 +89,8 @@ pub struct Settings {
     pub secrets: secrets::SecretSettings,
     /// Foreign hosts.
     pub connector: connector::ConnectorSettings,
+    /// RBAC.
+    pub rbac: rbac::RbacSettings,
     /// What holds for every service outside.
     pub outside: outside::OutsideSettings,
     /// Objects.
@@ -150,6 +153,7 @@ impl Settings {
             auth: auth::AuthSettings::read(source),
             secrets: secrets::SecretSettings::read(source, form),
             connector: connector::ConnectorSettings::read(source),
+            rbac: rbac::RbacSettings::read(source),
             outside: outside::OutsideSettings::read(source),
             storage: standalone.map_or_else(
                 || storage::StorageSettings::read(source),

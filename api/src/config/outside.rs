@@ -42,6 +42,32 @@ impl OutsideSettings {
     }
 }
 
+/// Who stands for a service outside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Choice {
+    /// Nobody.
+    Off,
+    /// A mock, for trials.
+    Mock,
+    /// The service itself.
+    Real,
+}
+
+impl Choice {
+    /// Reads it: `impl`, `mock`, or nothing.
+    pub fn read(source: &mut Source, spec: &Spec) -> Self {
+        match source.text(spec).as_deref() {
+            None => Self::Off,
+            Some("mock") => Self::Mock,
+            Some("impl") => Self::Real,
+            Some(other) => {
+                source.reject(spec, other);
+                Self::Off
+            }
+        }
+    }
+}
+
 /// The four settings that say where a service is and how long it may take.
 #[derive(Clone, Copy, Debug)]
 pub struct AddressSpecs {

@@ -50,6 +50,7 @@ fn services() -> Router<App> {
         .route("/internal/v2/dispatch", post(runs::routes::dispatch))
         .route("/internal/v2/cancel", post(runs::routes::cancel))
         .route("/internal/v2/recipients/status", post(recipients::routes::status))
+        .route("/internal/v2/run_hosts", get(runs::hosts::routes::list_on_behalf))
         .route("/internal/version", get(health::version))
 }
 
@@ -60,7 +61,7 @@ fn organisations() -> Router<App> {
         .route(&under("runs/{id}"), get(runs::routes::show))
         .route(&under("runs/{id}/log"), get(runs::routes::log))
         .route(&under("runs/{id}/hosts/{host}/log"), get(runs::routes::host_log))
-        .route(&under("run_hosts"), get(runs::routes::list_hosts))
+        .route(&under("run_hosts"), get(runs::hosts::routes::list))
         .route(&under("recipients"), get(recipients::routes::list))
         .route(&under("recipients/registrations"), post(recipients::routes::make_token))
         .route(&under("recipients/register"), post(recipients::routes::register))

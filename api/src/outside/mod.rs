@@ -4,3 +4,4 @@
 //! file named after it.
 
 pub mod call;
+pub mod rbac;

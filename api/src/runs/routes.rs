@@ -23,19 +23,18 @@ use uuid::Uuid;
 use super::{
     cancel::Canceler,
     dispatch::{DispatchRequest, Dispatched, Dispatcher},
-    fields::{Fields, RUN_DEFAULTS, RUN_FIELDS, RUN_HOST_DEFAULTS, RUN_HOST_FIELDS},
-    hosts::{self, HostListing},
+    fields::{Fields, RUN_DEFAULTS, RUN_FIELDS},
     idempotency::Repeatable,
     list,
     log::{LogReader, LogRequest, Opened},
-    model::{RunFilter, RunHostFilter, RunQuery, StoredAnswer},
+    model::{RunFilter, RunQuery, StoredAnswer},
     planning::DispatchRules,
     view,
 };
 use crate::{
     app::App,
     http::{
-        extract::{OrgCaller, PskJson, Segments, Standing},
+        extract::{PskJson, RunReader, RunScope, Segments, Standing},
         json::{self, JsonReply},
         links,
         problem::{Problem, request_id},
@@ -52,11 +51,13 @@ const LOG_START: HeaderName = HeaderName::from_static("dispatcher-log-start");
 const RUN_STATUS: HeaderName = HeaderName::from_static("dispatcher-run-status");
 
 const STATUSES: [&str; 5] = ["running", "success", "failure", "timeout", "canceled"];
-const STATUS: FilterSpec = FilterSpec { name: "status", allowed: &STATUSES, may_be_empty: false };
+pub(super) const STATUS: FilterSpec =
+    FilterSpec { name: "status", allowed: &STATUSES, may_be_empty: false };
 const SERVICE: FilterSpec = FilterSpec { name: "service", allowed: &[], may_be_empty: false };
 const RECIPIENT: FilterSpec = FilterSpec { name: "recipient", allowed: &[], may_be_empty: true };
-const INVENTORY_ID: FilterSpec =
-    FilterSpec { name: "inventory_id", allowed: &[], may_be_empty: true };
+
+/// The checked members of a filter.
+pub(super) type Members = BTreeMap<&'static str, String>;
 
 /// `POST /internal/v2/dispatch`: runs playbooks, an outcome per item.
 pub async fn dispatch(
@@ -151,13 +152,15 @@ pub async fn cancel(
 /// `GET …/runs`: the organisation's runs.
 pub async fn list(
     State(app): State<App>,
-    caller: OrgCaller,
+    reader: RunReader,
     uri: Uri,
 ) -> Result<JsonReply<Page<Value>>, Problem> {
     let query = RawQuery::parse(uri.query().unwrap_or_default());
-    let filter = run_filter(&query, caller)?;
+    let members =
+        query.filter(&[STATUS, SERVICE, RECIPIENT], &["labels"]).map_err(Problem::bad_request)?;
     let ascending = query.sort_ascending().map_err(Problem::bad_request)?;
     let page = query.page().map_err(Problem::bad_request)?;
+    let filter = run_filter(&query, &members, reader.scope(&app).await?)?;
     let fields = query.fields(&RUN_FIELDS, &RUN_DEFAULTS).map_err(Problem::bad_request)?;
     let wanted = RunQuery {
         filter,
@@ -171,77 +174,23 @@ pub async fn list(
     Ok(JsonReply(StatusCode::OK, body))
 }
 
-fn run_filter(query: &RawQuery, caller: OrgCaller) -> Result<RunFilter, Problem> {
-    let members =
-        query.filter(&[STATUS, SERVICE, RECIPIENT], &["labels"]).map_err(Problem::bad_request)?;
+fn run_filter(query: &RawQuery, members: &Members, scope: RunScope) -> Result<RunFilter, Problem> {
     Ok(RunFilter {
-        org_id: caller.org_id,
-        services: caller.services,
-        status: status_of(&members),
-        recipient: uuid_of(&members, "recipient", "Unable to parse recipient!")?,
+        org_id: scope.org_id,
+        services: scope.services,
+        status: status_of(members),
+        recipient: uuid_of(members, "recipient", "Unable to parse recipient!")?,
         service: members.get("service").cloned(),
         labels: query.nested("filter[labels]"),
     })
 }
 
-/// `GET …/run_hosts`: hosts of the organisation's runs.
-pub async fn list_hosts(
-    State(app): State<App>,
-    caller: OrgCaller,
-    uri: Uri,
-) -> Result<JsonReply<Page<Value>>, Problem> {
-    let query = RawQuery::parse(uri.query().unwrap_or_default());
-    let filter = host_filter(&query, caller)?;
-    let page = query.page().map_err(Problem::bad_request)?;
-    let fields =
-        query.fields(&RUN_HOST_FIELDS, &RUN_HOST_DEFAULTS).map_err(Problem::bad_request)?;
-    let listing = HostListing {
-        filter,
-        fields: Fields::new(fields),
-        limit: page.limit,
-        offset: page.offset,
-        now: OffsetDateTime::now_utc(),
-    };
-    let found = hosts::list(app.stores.runs.as_ref(), listing).await?;
-    let body = links::page(uri.path(), &query, page, found.rows, found.total);
-    Ok(JsonReply(StatusCode::OK, body))
-}
-
-fn host_filter(query: &RawQuery, caller: OrgCaller) -> Result<RunHostFilter, Problem> {
-    const UNREADABLE: &str = "Unable to parse inventory id!";
-    let members = query.filter(&[STATUS, INVENTORY_ID], &["run"]).map_err(Problem::bad_request)?;
-    if query.values("filter[inventory_id]").next() == Some("") {
-        return Err(Problem::bad_request(UNREADABLE));
-    }
-    let run_id = single(query, "id")?.map(|id| parse_uuid(id, "Unable to parse run id!"));
-    Ok(RunHostFilter {
-        org_id: caller.org_id,
-        services: caller.services,
-        status: status_of(&members),
-        run_id: run_id.transpose()?,
-        run_service: single(query, "service")?.map(str::to_owned),
-        run_labels: query.nested("filter[run][labels]"),
-        inventory_id: uuid_of(&members, "inventory_id", UNREADABLE)?,
-    })
-}
-
-/// The value of `filter[run][…]`. A repeated one is refused: the original fails on it with 500.
-fn single<'a>(query: &'a RawQuery, member: &str) -> Result<Option<&'a str>, Problem> {
-    match query.nested_values("filter[run]", member).as_slice() {
-        [] => Ok(None),
-        [value] => Ok(Some(*value)),
-        _ => Err(Problem::bad_request(format!(
-            "Invalid format for parameter filter: multiple values for filter[run][{member}]"
-        ))),
-    }
-}
-
-fn status_of(members: &BTreeMap<&'static str, String>) -> Option<RunStatus> {
+pub(super) fn status_of(members: &Members) -> Option<RunStatus> {
     members.get("status").and_then(|status| RunStatus::parse(status))
 }
 
-fn uuid_of(
-    members: &BTreeMap<&'static str, String>,
+pub(super) fn uuid_of(
+    members: &Members,
     member: &str,
     message: &str,
 ) -> Result<Option<Uuid>, Problem> {
@@ -249,18 +198,18 @@ fn uuid_of(
 }
 
 /// Any textual form of a UUID.
-fn parse_uuid(text: &str, message: &str) -> Result<Uuid, Problem> {
+pub(super) fn parse_uuid(text: &str, message: &str) -> Result<Uuid, Problem> {
     Uuid::parse_str(text).map_err(|_| Problem::bad_request(message))
 }
 
 /// `GET …/runs/{id}`: one run in full.
 pub async fn show(
     State(app): State<App>,
-    caller: OrgCaller,
+    reader: RunReader,
     Segments(id): Segments<String>,
 ) -> Result<JsonReply<RunView>, Problem> {
     let run_id = run_id(&id)?;
-    let OrgCaller { org_id, services, .. } = caller;
+    let RunScope { org_id, services } = reader.scope_of_ours(&app).await?;
     let now = OffsetDateTime::now_utc();
     let found = view::view(app.stores.runs.as_ref(), &org_id, &services, run_id, now).await?;
     found.map(|run| JsonReply(StatusCode::OK, run)).ok_or_else(|| no_run(&id))
@@ -269,28 +218,28 @@ pub async fn show(
 /// `GET …/runs/{id}/log`: what a run printed.
 pub async fn log(
     State(app): State<App>,
-    caller: OrgCaller,
+    reader: RunReader,
     standing: Standing,
     Segments(id): Segments<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    read_log(&app, (caller, standing), &id, None, &uri).await
+    read_log(&app, (reader, standing), &id, None, &uri).await
 }
 
 /// `GET …/runs/{id}/hosts/{host}/log`: what a run printed, for one of its hosts.
 pub async fn host_log(
     State(app): State<App>,
-    caller: OrgCaller,
+    reader: RunReader,
     standing: Standing,
     Segments((id, host)): Segments<(String, String)>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    read_log(&app, (caller, standing), &id, Some(host), &uri).await
+    read_log(&app, (reader, standing), &id, Some(host), &uri).await
 }
 
 async fn read_log(
     app: &App,
-    (caller, standing): (OrgCaller, Standing),
+    (reader, standing): (RunReader, Standing),
     id: &str,
     host: Option<String>,
     uri: &Uri,
@@ -298,7 +247,8 @@ async fn read_log(
     let run_id = run_id(id)?;
     let query = RawQuery::parse(uri.query().unwrap_or_default());
     let (from, follow) = (log_start(&query)?, log_follow(&query)?);
-    let OrgCaller { org_id, services, .. } = caller;
+    let scope = reader.scope_of_ours(app).await?;
+    let RunScope { org_id, services } = scope.clone();
     let missing = host.clone().unwrap_or_default();
     let request = LogRequest { org_id, services, run_id, host, from, follow };
     let reader = LogReader {
@@ -320,7 +270,7 @@ async fn read_log(
                 (RUN_STATUS, HeaderValue::from_static(status.as_str())),
             ];
             let body = if follow {
-                Body::from_stream(output.take_until(Box::pin(standing.ended())))
+                Body::from_stream(output.take_until(Box::pin(standing.ended(scope))))
             } else {
                 Body::from_stream(output)
             };

@@ -31,14 +31,15 @@ pub async fn view(
 ) -> StoreResult<Option<RunView>> {
     let found = store.get(org_id, run_id).await?;
     let found = found.filter(|detail| detail.run.is_of_services(services));
-    Ok(found.map(|detail| write(detail, now)))
+    Ok(found.map(|detail| write(detail, services.is_empty(), now)))
 }
 
-fn write(detail: RunDetail, now: OffsetDateTime) -> RunView {
+/// `sees_all`: whether the reader may see every run of the organisation, and so the names of others.
+fn write(detail: RunDetail, sees_all: bool, now: OffsetDateTime) -> RunView {
     let RunDetail { run, work, error, output_bytes } = detail;
     let status = run.status_at(now);
     let waits = work.as_ref().filter(|_| status == RunStatus::Running);
-    let pending_reason = waits.and_then(|work| pending_reason(&run, work, now));
+    let pending_reason = waits.and_then(|work| pending_reason(&run, work, sees_all, now));
     RunView {
         id: run.id,
         recipient: run.recipient,
@@ -60,7 +61,12 @@ fn write(detail: RunDetail, now: OffsetDateTime) -> RunView {
 }
 
 /// Why a run of our worker has not started, in the order of what a person can do about it.
-fn pending_reason(run: &RunRow, work: &WorkView, now: OffsetDateTime) -> Option<String> {
+fn pending_reason(
+    run: &RunRow,
+    work: &WorkView,
+    sees_all: bool,
+    now: OffsetDateTime,
+) -> Option<String> {
     let recipient = run.recipient;
     match work.state {
         WorkState::Started | WorkState::Done => return None,
@@ -77,7 +83,8 @@ fn pending_reason(run: &RunRow, work: &WorkView, now: OffsetDateTime) -> Option<
         return Some(format!("waiting for recipient {recipient}: its worker was last seen {seen}"));
     }
     Some(match work.busy_with {
-        Some(other) => format!("recipient {recipient} is busy with run {other}"),
+        Some(other) if sees_all => format!("recipient {recipient} is busy with run {other}"),
+        Some(_) => format!("recipient {recipient} is busy with another run"),
         None => "waiting to be claimed".to_owned(),
     })
 }
@@ -127,7 +134,7 @@ mod tests {
             recipient_seen: seen_ago.map(|ago| NOW - Duration::seconds(ago)),
             cancel_requested: false,
         };
-        write(detail(Some(work)), NOW).pending_reason
+        write(detail(Some(work)), true, NOW).pending_reason
     }
 
     #[test]
@@ -139,6 +146,14 @@ mod tests {
                     00000000-0000-0000-0000-000000000009";
         assert_eq!(pending(Some(1), true), busy);
         assert_eq!(pending(Some(1), false), "waiting to be claimed");
+        let work = WorkView {
+            state: WorkState::Pending,
+            busy_with: Some(Uuid::from_u128(9)),
+            recipient_seen: Some(NOW),
+            cancel_requested: false,
+        };
+        let told = write(detail(Some(work)), false, NOW).pending_reason.unwrap();
+        assert!(told.ends_with("is busy with another run"), "{told}");
         assert!(reason(WorkState::Claimed, Some(1), false).unwrap().ends_with("preparing it"));
         assert_eq!(reason(WorkState::Started, Some(1), false), None);
         assert_eq!(reason(WorkState::Done, None, false), None);
@@ -152,14 +167,14 @@ mod tests {
             recipient_seen: None,
             cancel_requested: false,
         };
-        let view = write(detail(Some(work)), NOW + Duration::seconds(60));
+        let view = write(detail(Some(work)), true, NOW + Duration::seconds(60));
         assert_eq!((view.status, view.pending_reason), (RunStatus::Timeout, None));
     }
 
     #[test]
     fn errors_and_odd_labels_are_shown_as_they_can_be() {
         let error = Some(("UNDEFINED_ERROR".to_owned(), "why".to_owned()));
-        let view = write(RunDetail { error, ..detail(None) }, NOW);
+        let view = write(RunDetail { error, ..detail(None) }, true, NOW);
         assert_eq!(view.error.unwrap().details, "why");
         assert_eq!(view.labels, BTreeMap::from([("a".to_owned(), "b".to_owned())]));
         assert_eq!((view.pending_reason, view.output_bytes), (None, 7));

@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "message.rs",
     "batch.rs",
     "outcome.rs",
+    "permissions.rs",
     "policy.rs",
     "state.rs",
     "token.rs",
@@ -37,6 +38,7 @@ const PURE: &[&str] = &[
     "fields.rs",
     "facts.rs",
     "labels.rs",
+    "systems.rs",
 ];
 
 /// The paths a file names: `["crate", "store", "RunStore"]`, `["axum", "Json"]`, …

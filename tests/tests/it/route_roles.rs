@@ -39,6 +39,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST", "/internal/v2/dispatch", DISPATCH),
     ("POST", "/internal/v2/cancel", DISPATCH),
     ("POST", "/internal/v2/recipients/status", STATUS),
+    // Only with a key and an identity, which none of these shows together.
+    ("GET", "/internal/v2/run_hosts", "-----------"),
     ("GET", "/internal/version", ANYBODY),
     ("GET", "~/runs", READ),
     ("GET", "~/runs/{id}", READ),

@@ -26,8 +26,7 @@ impl FromRequestParts<App> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let caller = if names_org(&parts.headers) || !ways::says_by_authorization(parts) {
-            let OrgCaller { principal, org_id, .. } =
-                OrgCaller::from_request_parts(parts, app).await?;
+            let OrgCaller { principal, org_id } = OrgCaller::from_request_parts(parts, app).await?;
             Self { principal, org_id: Some(org_id) }
         } else {
             let principal = ways::by_authorization(app, parts).await?.principal;

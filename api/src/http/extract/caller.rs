@@ -27,8 +27,6 @@ pub struct OrgCaller {
     pub principal: Principal,
     /// The organisation acted for.
     pub org_id: String,
-    /// Only runs of these services; empty means every one.
-    pub services: Vec<String>,
 }
 
 /// Somebody who may also change it.
@@ -54,7 +52,7 @@ impl FromRequestParts<App> for OrgCaller {
             };
             (principal, org_id)
         };
-        Ok(Self { principal, org_id, services: Vec::new() })
+        Ok(Self { principal, org_id })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Extractors: who calls, for which organisation, with which body. A handler that takes one of
 //! them cannot forget the check, because without it there is nothing to work with.
 //!
-//! [`PskJson`] for the contract's internal routes, [`OrgCaller`] and [`OrgOperator`] for everything
-//! under the public base path, [`Admin`] for those who decide who gets in, [`Worker`] for the routes
+//! [`PskJson`] and [`OnBehalf`] for the contract's internal routes, [`OrgCaller`] and [`OrgOperator`] for everything
+//! under the public base path, [`RunReader`] where runs are shown, [`Admin`] for those who decide who gets in, [`Worker`] for the routes
 //! of workers, [`Registrant`] for one that is none yet, [`AnyPrincipal`] for whoever that is;
 //! [`Standing`] beside a caller whose answer goes on; [`JsonBody`] for bodies of ours, [`Segments`] for paths.
 
@@ -10,7 +10,9 @@ mod admin;
 mod any;
 mod caller;
 mod json_body;
+mod on_behalf;
 mod psk_json;
+mod run_reader;
 mod segments;
 mod standing;
 mod ways;
@@ -20,7 +22,9 @@ pub use admin::Admin;
 pub use any::AnyPrincipal;
 pub use caller::{IDENTITY_HEADER, ORG_HEADER, OrgCaller, OrgOperator};
 pub use json_body::JsonBody;
+pub use on_behalf::OnBehalf;
 pub use psk_json::PskJson;
+pub use run_reader::{RunReader, RunScope};
 pub use segments::Segments;
 pub use standing::Standing;
 pub use ways::{Outcome, note};

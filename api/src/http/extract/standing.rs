@@ -8,8 +8,8 @@ use axum::{
     response::IntoResponse as _,
 };
 
-use super::OrgCaller;
-use crate::app::App;
+use super::{RunReader, RunScope};
+use crate::{app::App, http::problem::Problem};
 
 /// How often is looked where nothing has changed: keys and tokens also end by their time.
 const LOOK: Duration = Duration::from_secs(10);
@@ -29,18 +29,28 @@ impl FromRequestParts<App> for Standing {
 }
 
 impl Standing {
-    /// Ends when the caller would be let in no more. Where nobody can tell, the answer goes on.
-    pub async fn ended(self) {
+    /// Ends when the caller would be let in no more, or may look at other runs than at the
+    /// beginning. Where nobody can tell, the answer goes on.
+    pub async fn ended(self, scope: RunScope) {
         let mut states = self.app.auth.feed().subscribe();
         loop {
             // Either way it is looked; who tells of changes lives as long as the app.
             let _ = tokio::time::timeout(LOOK, states.changed()).await;
-            let again = OrgCaller::from_request_parts(&mut self.parts.clone(), &self.app).await;
-            let Err(problem) = again else { continue };
-            let status = problem.into_response().status();
-            if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
-                return;
+            match self.scope().await {
+                Ok(now) if now == scope => {}
+                Ok(_) => return,
+                Err(problem) => {
+                    let status = problem.into_response().status();
+                    if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
+                        return;
+                    }
+                }
             }
         }
+    }
+
+    async fn scope(&self) -> Result<RunScope, Problem> {
+        let mut parts = self.parts.clone();
+        RunReader::from_request_parts(&mut parts, &self.app).await?.scope(&self.app).await
     }
 }

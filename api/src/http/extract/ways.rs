@@ -78,15 +78,24 @@ pub(super) fn says_by_authorization(parts: &Parts) -> bool {
 
 /// The caller that a trusted gateway names.
 pub(super) fn by_identity(app: &App, parts: &Parts) -> Result<Caller, Problem> {
-    let header = parts.headers.get(IDENTITY_HEADER).map(|value| value.as_bytes());
-    let identity = Identity::decode(header).map_err(|reason| {
-        Problem::Plain(StatusCode::BAD_REQUEST, format!("Bad Request: {reason}"))
-    })?;
-    let principal = identity.into_principal();
+    let principal = identity(parts)?.into_principal();
     let outcome = if principal.is_ok() { Outcome::Accepted } else { Outcome::Forbidden };
     note(app, None, Way::Identity, outcome);
     let principal = principal.map_err(|text| Problem::Plain(StatusCode::FORBIDDEN, text))?;
     Ok(Caller { principal, way: Way::Identity, name: None, key_id: None, expires_at: None })
+}
+
+/// Whoever a trusted gateway names, of whichever kind.
+pub(super) fn identity_of_any_kind(app: &App, parts: &Parts) -> Result<Identity, Problem> {
+    let identity = identity(parts)?;
+    note(app, None, Way::Identity, Outcome::Accepted);
+    Ok(identity)
+}
+
+fn identity(parts: &Parts) -> Result<Identity, Problem> {
+    let header = parts.headers.get(IDENTITY_HEADER).map(|value| value.as_bytes());
+    Identity::decode(header)
+        .map_err(|reason| Problem::Plain(StatusCode::BAD_REQUEST, format!("Bad Request: {reason}")))
 }
 
 fn by_key(

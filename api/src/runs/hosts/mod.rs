@@ -1,5 +1,7 @@
 //! The list of run hosts (contract §1.11).
 
+pub mod routes;
+
 use serde_json::Value;
 use time::OffsetDateTime;
 
