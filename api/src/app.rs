@@ -29,7 +29,9 @@ use crate::{
     keyring::Keyring,
     outside::{
         call::{Measured, Outside},
+        inventory::{Inventory, InventoryClient, MockInventory},
         rbac::{MockRbac, Rbac, RbacClient},
+        sources::{MockSources, Sources, SourcesClient},
     },
     storage::Objects,
     store::Stores,
@@ -66,6 +68,10 @@ pub struct Shared {
     pub settings: Arc<Settings>,
     /// Who may call.
     pub auth: Arc<Current>,
+    /// Who knows how hosts are connected; `None` when off.
+    pub inventory: Option<Arc<dyn Inventory>>,
+    /// Who knows how Satellites are connected; `None` when off.
+    pub sources: Option<Arc<dyn Sources>>,
     /// Which runs somebody may look at.
     pub run_access: RunAccess,
     /// When callers were last recognised, until that is handed on.
@@ -134,6 +140,8 @@ impl App {
         let lifecycle = Lifecycle::of_requests(process.max_requests, process.max_requests_jitter);
         let worker_lookups = Lookups::new(Arc::clone(&stores.recipients));
         let mut outside = Outside::new(&settings.tls, &settings.requests, settings.outside);
+        let inventory = inventory(&settings, &mut outside)?;
+        let sources = sources(&settings, &mut outside)?;
         let run_access = RunAccess::new(rbac(&settings, &mut outside)?, &settings.rbac);
         Ok(Self(Arc::new(Shared {
             stores,
@@ -144,6 +152,8 @@ impl App {
             connector: connector.or_else(|| way_to_foreign_hosts(&settings)),
             settings: Arc::new(settings),
             auth: Arc::new(auth),
+            inventory,
+            sources,
             run_access,
             last_auth: Arc::default(),
             attempts,
@@ -192,6 +202,32 @@ fn rbac(settings: &Settings, outside: &mut Outside) -> anyhow::Result<Option<Arc
         Choice::Real => {
             let service = outside.service(Measured::As("rbac"), &settings.rbac.address)?;
             Some(Arc::new(RbacClient(service)))
+        }
+    })
+}
+
+fn inventory(
+    settings: &Settings,
+    outside: &mut Outside,
+) -> anyhow::Result<Option<Arc<dyn Inventory>>> {
+    let settings = &settings.inventory;
+    Ok(match settings.choice {
+        Choice::Off => None,
+        Choice::Mock => Some(Arc::new(MockInventory)),
+        Choice::Real => {
+            let service = outside.service(Measured::As("inventory"), &settings.address)?;
+            Some(Arc::new(InventoryClient { service, order: settings.order.clone() }))
+        }
+    })
+}
+
+fn sources(settings: &Settings, outside: &mut Outside) -> anyhow::Result<Option<Arc<dyn Sources>>> {
+    Ok(match settings.sources.choice {
+        Choice::Off => None,
+        Choice::Mock => Some(Arc::new(MockSources)),
+        Choice::Real => {
+            let address = &settings.sources.address;
+            Some(Arc::new(SourcesClient(outside.service(Measured::As("sources"), address)?)))
         }
     })
 }

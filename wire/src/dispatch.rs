@@ -117,3 +117,56 @@ pub struct RecipientStatus {
     /// The recipient.
     pub recipient: Uuid,
 }
+
+/// Hosts whose connection is asked for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct HostsWithOrg {
+    /// Their organisation.
+    pub org_id: String,
+    /// Their ids in Inventory.
+    pub hosts: Vec<String>,
+}
+
+/// Through which kind of recipient hosts are reached.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RecipientType {
+    /// A Satellite.
+    Satellite,
+    /// A client on the host itself.
+    DirectConnect,
+    /// None.
+    None,
+}
+
+/// Whether hosts can be reached.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostsConnection {
+    /// They can.
+    Connected,
+    /// They could, if their recipient were connected.
+    Disconnected,
+    /// Nothing connects them.
+    RhcNotConfigured,
+}
+
+/// Hosts that are reached in the same way. Members in the contract's (alphabetical) order, all always
+/// there.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ConnectionStatus {
+    /// The organisation that was named.
+    pub org_id: String,
+    /// Through whom; zero for nobody.
+    pub recipient: Uuid,
+    /// What that is.
+    pub recipient_type: RecipientType,
+    /// The Satellite; empty where there is none.
+    pub sat_id: String,
+    /// The organisation inside it; empty where there is none.
+    pub sat_org_id: String,
+    /// Whether they can be reached.
+    pub status: HostsConnection,
+    /// The hosts.
+    pub systems: Vec<String>,
+}

@@ -97,3 +97,66 @@ fn begin() {
     metrics::counter!(ERRORS).absolute(0);
     metrics::counter!(REJECTED).absolute(0);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::config::source::Source;
+
+    /// Answers what the identity says.
+    struct Echo;
+
+    #[async_trait]
+    impl Rbac for Echo {
+        async fn permissions(&self, identity: &HeaderValue) -> Result<Vec<Permission>, String> {
+            match identity.to_str().unwrap() {
+                "" => Err("away".to_owned()),
+                "nothing" => Ok(Vec::new()),
+                service => Ok(vec![Permission::to_read_runs_of(service, false)]),
+            }
+        }
+    }
+
+    fn access(rbac: Option<Arc<dyn Rbac>>) -> RunAccess {
+        let settings = RbacSettings::read(&mut Source::new([].into()));
+        assert_eq!(settings.cache_ttl, Duration::from_secs(5));
+        RunAccess::new(rbac, &settings)
+    }
+
+    async fn asked(access: &RunAccess, identity: &'static str) -> Result<Vec<String>, AccessError> {
+        access.services_for(&HeaderValue::from_static(identity)).await
+    }
+
+    #[test]
+    fn what_rbac_says_counts_and_is_counted() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            let access = access(Some(Arc::new(Echo)));
+            let zero = recorder.handle().render();
+            assert!(zero.contains("api_rbac_error_total 0"), "{zero}");
+            assert!(zero.contains("api_rbac_rejected_total 0"), "{zero}");
+            runtime.block_on(async {
+                assert_eq!(asked(&access, "tasks").await, Ok(vec!["tasks".to_owned()]));
+                for _ in 0..2 {
+                    assert_eq!(asked(&access, "nothing").await, Err(AccessError::Forbidden));
+                }
+                for _ in 0..3 {
+                    assert_eq!(asked(&access, "").await, Err(AccessError::Unknown));
+                }
+            });
+        });
+        let text = recorder.handle().render();
+        assert!(text.contains("api_rbac_error_total 3"), "{text}");
+        assert!(text.contains("api_rbac_rejected_total 2"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn without_rbac_every_service_is_shown() {
+        assert_eq!(asked(&access(None), "anything").await, Ok(Vec::new()));
+    }
+}

@@ -182,6 +182,16 @@ fn say_what_is_special(settings: &Settings) {
              TO NOBODY"
         );
     }
+    if settings.inventory.choice == Choice::Mock {
+        tracing::warn!(
+            "INVENTORY_CONNECTOR_IMPL=mock: connection_status answers for TWO HOSTS THAT ARE MADE UP"
+        );
+    }
+    if settings.sources.choice == Choice::Mock {
+        tracing::warn!(
+            "SOURCES_IMPL=mock: connection_status answers with a client of Satellites that is MADE UP"
+        );
+    }
     if settings.rbac.choice == Choice::Mock {
         tracing::warn!(
             "RBAC_IMPL=mock: EVERYBODY with an identity may look at the runs of remediations, \

@@ -22,7 +22,8 @@ const RESPONSE_INTERVAL: Spec = Spec {
 };
 const BLOCKLIST: Spec = Spec {
     names: &["BLOCKLIST_ORG_IDS"],
-    about: "Organisations whose dispatches are refused.",
+    about: "Organisations whose dispatches are refused, whose uploads are dropped, and whose run hosts \
+            services are not shown.",
     allowed: "organisation ids, separated by commas",
     secret: false,
 };
@@ -48,7 +49,7 @@ pub struct DispatchSettings {
     pub web_console_url: String,
     /// Seconds between uploads of foreign hosts.
     pub response_interval: u32,
-    /// Organisations that may not dispatch.
+    /// Organisations that may not dispatch, and are not listened to.
     pub blocklist: Vec<String>,
     /// Zero correlation ids.
     pub demo_mode: bool,

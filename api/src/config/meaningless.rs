@@ -4,8 +4,10 @@
 use super::source::Source;
 
 /// What such settings begin with, or are called.
-const MEANINGLESS: [&str; 11] = [
+const MEANINGLESS: [&str; 13] = [
     "ACG_CONFIG",
+    "INVENTORY_CONNECTOR_LIMIT",
+    "INVENTORY_CONNECTOR_OFFSET",
     "KAFKA_",
     "KESSEL_",
     "LOG_CW_",

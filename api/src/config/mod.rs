@@ -14,6 +14,7 @@ pub mod execution;
 pub mod gunicorn;
 pub mod http;
 pub mod instance;
+pub mod inventory;
 pub mod listening;
 pub mod logging;
 pub mod meaningless;
@@ -26,6 +27,7 @@ pub mod rbac;
 pub mod retention;
 pub mod secrets;
 pub mod source;
+pub mod sources;
 pub mod storage;
 pub mod tls;
 pub mod uploads;
@@ -89,6 +91,10 @@ pub struct Settings {
     pub secrets: secrets::SecretSettings,
     /// Foreign hosts.
     pub connector: connector::ConnectorSettings,
+    /// Inventory.
+    pub inventory: inventory::InventorySettings,
+    /// Sources.
+    pub sources: sources::SourcesSettings,
     /// RBAC.
     pub rbac: rbac::RbacSettings,
     /// What holds for every service outside.
@@ -153,6 +159,8 @@ impl Settings {
             auth: auth::AuthSettings::read(source),
             secrets: secrets::SecretSettings::read(source, form),
             connector: connector::ConnectorSettings::read(source),
+            inventory: inventory::InventorySettings::read(source),
+            sources: sources::SourcesSettings::read(source),
             rbac: rbac::RbacSettings::read(source),
             outside: outside::OutsideSettings::read(source),
             storage: standalone.map_or_else(

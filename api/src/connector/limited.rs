@@ -49,6 +49,10 @@ impl<C: Connector> Connector for Limited<C> {
         self.token().await;
         self.inner.is_connected(org_id, recipient).await
     }
+
+    async fn is_connected_at_once(&self, org_id: &str, recipient: Uuid) -> Result<bool, SendError> {
+        self.inner.is_connected(org_id, recipient).await
+    }
 }
 
 #[derive(Debug)]

@@ -30,4 +30,9 @@ pub trait Connector: Send + Sync {
 
     /// Whether the recipient is connected.
     async fn is_connected(&self, org_id: &str, recipient: Uuid) -> Result<bool, SendError>;
+
+    /// The same, for questions that no limit on messages is about.
+    async fn is_connected_at_once(&self, org_id: &str, recipient: Uuid) -> Result<bool, SendError> {
+        self.is_connected(org_id, recipient).await
+    }
 }

@@ -50,6 +50,7 @@ fn services() -> Router<App> {
         .route("/internal/v2/dispatch", post(runs::routes::dispatch))
         .route("/internal/v2/cancel", post(runs::routes::cancel))
         .route("/internal/v2/recipients/status", post(recipients::routes::status))
+        .route("/internal/v2/connection_status", post(recipients::connection::routes::status))
         .route("/internal/v2/run_hosts", get(runs::hosts::routes::list_on_behalf))
         .route("/internal/version", get(health::version))
 }

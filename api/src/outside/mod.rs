@@ -4,4 +4,6 @@
 //! file named after it.
 
 pub mod call;
+pub mod inventory;
 pub mod rbac;
+pub mod sources;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use dispatcher_worker::crash;
-use futures_util::{Stream, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -92,6 +92,31 @@ impl Inbox<'_> {
         crash::point("upload.row.committed");
         self.wakeups.wake(Topic::Uploads);
         Ok(id)
+    }
+
+    /// Takes an archive as if it were received and keeps nothing of it: those of blocked organisations
+    /// are dropped, and whoever sends them is not told (contract §1.14).
+    ///
+    /// # Errors
+    /// When it does not arrive whole, is empty or too long, as for everybody.
+    pub async fn drop_silently<S, E>(&self, mut archive: S) -> Result<Uuid, ReceiveError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: Display + Send,
+    {
+        let mut size = 0_u64;
+        while let Some(piece) = archive.next().await {
+            let piece = piece.map_err(|error| StorageError::Source(error.to_string()))?;
+            size = size.saturating_add(piece.len() as u64);
+            if size > self.max_size {
+                return Err(StorageError::TooLarge(self.max_size).into());
+            }
+        }
+        if size == 0 {
+            return Err(ReceiveError::Empty);
+        }
+        tracing::info!("an upload of a blocked organisation was dropped");
+        Ok(Uuid::now_v7())
     }
 
     /// Removes archives older than `before` that no row needs: those of applied uploads, and those

@@ -81,7 +81,11 @@ pub async fn receive(
                     wakeups: &app.wakeups,
                     max_size: app.settings.uploads.max_size,
                 };
-                let request_id = inbox.receive(sender, part).await?;
+                let request_id = if app.settings.dispatch.is_blocked(&sender.org_id) {
+                    inbox.drop_silently(part).await?
+                } else {
+                    inbox.receive(sender, part).await?
+                };
                 return Ok(JsonReply(StatusCode::ACCEPTED, Received { request_id }));
             }
             Some(_) => {}

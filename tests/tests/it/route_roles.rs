@@ -39,6 +39,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST", "/internal/v2/dispatch", DISPATCH),
     ("POST", "/internal/v2/cancel", DISPATCH),
     ("POST", "/internal/v2/recipients/status", STATUS),
+    // Only with an identity; no key is asked for.
+    ("POST", "/internal/v2/connection_status", "-------+---"),
     // Only with a key and an identity, which none of these shows together.
     ("GET", "/internal/v2/run_hosts", "-----------"),
     ("GET", "/internal/version", ANYBODY),
@@ -172,6 +174,8 @@ async fn start() -> Case {
         ("SSO_REFRESH", "86400"),
         ("SSO_ROLE_MAP", "look=reader,do=operator,rule=admin"),
         ("IDENTITY_HEADER_FROM", "loopback"),
+        ("INVENTORY_CONNECTOR_IMPL", "mock"),
+        ("SOURCES_IMPL", "mock"),
         ("AUTH_FAILURES_PER_MINUTE", "0"),
     ];
     let trusting = InProcess::start_with(&variables, |stores| stores).await.unwrap();
@@ -274,6 +278,7 @@ fn body(path: &str) -> Value {
             "url": "https://example.com/site.yml",
         }]),
         "/internal/v2/cancel" => json!([{ "run_id": id, "org_id": ORG, "principal": "p" }]),
+        "/internal/v2/connection_status" => json!({ "org_id": ORG, "hosts": ["h"] }),
         "/internal/v2/recipients/status" => json!([{ "recipient": id, "org_id": ORG }]),
         "~/execution/wait" => json!({ "wait_seconds": 0 }),
         _ => json!({}),

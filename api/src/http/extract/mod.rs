@@ -1,7 +1,7 @@
 //! Extractors: who calls, for which organisation, with which body. A handler that takes one of
 //! them cannot forget the check, because without it there is nothing to work with.
 //!
-//! [`PskJson`] and [`OnBehalf`] for the contract's internal routes, [`OrgCaller`] and [`OrgOperator`] for everything
+//! [`PskJson`], [`IdentityJson`] and [`OnBehalf`] for the contract's internal routes, [`OrgCaller`] and [`OrgOperator`] for everything
 //! under the public base path, [`RunReader`] where runs are shown, [`Admin`] for those who decide who gets in, [`Worker`] for the routes
 //! of workers, [`Registrant`] for one that is none yet, [`AnyPrincipal`] for whoever that is;
 //! [`Standing`] beside a caller whose answer goes on; [`JsonBody`] for bodies of ours, [`Segments`] for paths.
@@ -9,6 +9,8 @@
 mod admin;
 mod any;
 mod caller;
+mod contract_body;
+mod identity_json;
 mod json_body;
 mod on_behalf;
 mod psk_json;
@@ -21,6 +23,7 @@ mod worker;
 pub use admin::Admin;
 pub use any::AnyPrincipal;
 pub use caller::{IDENTITY_HEADER, ORG_HEADER, OrgCaller, OrgOperator};
+pub use identity_json::IdentityJson;
 pub use json_body::JsonBody;
 pub use on_behalf::OnBehalf;
 pub use psk_json::PskJson;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dispatcher_wire::{
-    dispatch::{CancelItem, DispatchItem, RecipientWithOrg},
+    dispatch::{CancelItem, DispatchItem, HostsWithOrg, RecipientWithOrg},
     inputs::{MAX_INPUTS_BYTES, RunInputs},
 };
 use serde::de::DeserializeOwned;
@@ -83,12 +83,26 @@ static RECIPIENT_WITH_ORG: Schema = Schema::Object {
 
 static DISPATCH: Schema = Schema::Array { items: &DISPATCH_ITEM, min: 1, max: Some(MAX_ITEMS) };
 static CANCEL: Schema = Schema::Array { items: &CANCEL_ITEM, min: 1, max: Some(MAX_ITEMS) };
+/// The most hosts whose connection is asked for at once.
+const MAX_HOSTS: usize = 50;
+
+static HOSTS_WITH_ORG: Schema = Schema::Object {
+    properties: &[
+        ("hosts", Schema::Array { items: &NOT_EMPTY, min: 1, max: Some(MAX_HOSTS) }),
+        ("org_id", ORG_ID),
+    ],
+    required: &["org_id", "hosts"],
+};
+
 static RECIPIENTS_STATUS: Schema = Schema::Array { items: &RECIPIENT_WITH_ORG, min: 1, max: None };
 
 /// A body of a contract route: its schema and what is checked beyond it.
 pub trait ContractBody: DeserializeOwned + Send {
-    /// What whoever sends it must be at least.
+    /// What whoever sends it must be at least, where that is somebody with a role.
     const LEAST: Role;
+
+    /// Where its schema stands in the contract's document, where messages name that.
+    const REFERENCE: Option<&'static str> = None;
 
     /// What the body must look like.
     fn schema() -> &'static Schema;
@@ -132,6 +146,15 @@ impl ContractBody for Vec<RecipientWithOrg> {
 
     fn schema() -> &'static Schema {
         &RECIPIENTS_STATUS
+    }
+}
+
+impl ContractBody for HostsWithOrg {
+    const LEAST: Role = Role::Reader;
+    const REFERENCE: Option<&'static str> = Some("#/components/schemas/HostsWithOrgId");
+
+    fn schema() -> &'static Schema {
+        &HOSTS_WITH_ORG
     }
 }
 

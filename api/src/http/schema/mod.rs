@@ -87,7 +87,15 @@ impl Violation {
     /// The message of a contract route, which ends at the first line.
     #[must_use]
     pub fn body_message(&self) -> String {
-        let text = format!("request body has an error: doesn't match schema: {}", self.text());
+        self.message_against(None)
+    }
+
+    /// The same where the body's schema stands elsewhere in the document, and is named.
+    #[must_use]
+    pub fn message_against(&self, reference: Option<&str>) -> String {
+        let reference = reference.map(|name| format!(" {name}")).unwrap_or_default();
+        let text =
+            format!("request body has an error: doesn't match schema{reference}: {}", self.text());
         text.lines().next().unwrap_or_default().to_owned()
     }
 }
