@@ -60,6 +60,7 @@ system_packages() {
     need unshare util-linux util-linux
     need ip iproute2 iproute
     need pgrep procps procps-ng
+    command -v docker-registry >/dev/null 2>&1 || need registry docker-registry docker-distribution
 }
 
 # without_starting COMMAND...: Debian's packages start what they bring, unless this file says no.

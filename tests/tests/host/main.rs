@@ -30,6 +30,7 @@ mod readiness;
 mod refused;
 mod rendered;
 mod role;
+mod role_images;
 mod role_load;
 mod role_seed;
 mod role_several;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::{
-    deployed::Deployed,
+    deployed::{Deployed, differences},
     host::{Host, is_long},
     playbook::Ansible,
 };
@@ -26,14 +26,28 @@ export DISPATCHER_KEY DISPATCHER_ORG=default
 dispatchctl --url http://127.0.0.1 run /root/play.yml --recipient hrworker --follow 2>&1
 ";
 
-/// Everything that the toolkit may leave on a host.
+/// Everything that the toolkit may leave on a host: what Podman and systemd know, and every file, link and
+/// directory where configuration and programs are.
 const LEFT: &str = "\
 podman ps --all --quiet; podman volume ls --quiet; podman secret ls --noheading
 podman network ls --quiet --filter name=dispatcher
-find /etc/containers/systemd /etc/haproxy/conf.d /etc/dispatcher-api /var/lib/dispatcher-api /var/lib/dispatcher-worker \
-  /usr/local/libexec /usr/local/bin /etc/tmpfiles.d ! -type d 2>/dev/null || :
+find /var/lib/dispatcher* /var/backups/dispatcher* /run/dispatcher* /srv 2>/dev/null || :
+find /etc /usr/local -xdev -type f -exec sha256sum {} + | sort -k2
+find /etc /usr/local -xdev ! -type f -printf '%p %y %l\\n' | sort
 systemctl list-units --all --plain --no-legend 'dispatcher-*'
 ";
+
+/// What a host is like, as far as the toolkit may change it.
+pub(crate) async fn found(host: &Host) -> Result<String> {
+    host.run(LEFT).await
+}
+
+/// A host is as it was found.
+pub(crate) async fn ensure_as_found(host: &Host, before: &str) -> Result<()> {
+    let difference = differences(before, &found(host).await?);
+    ensure!(difference.is_empty(), "not as it was found:\n{difference}");
+    Ok(())
+}
 
 /// A host with images and nothing else, quadletgen included.
 pub(crate) async fn bare(name: &str) -> Result<Deployed> {
@@ -64,10 +78,10 @@ async fn bare_hosts_become_a_service_with_a_worker_elsewhere() -> Result<()> {
         worker.inventory().await?,
         api.host.address,
     ))?;
-    let before = [api.host.run(LEFT).await?, worker.run(LEFT).await?];
+    let before = [found(&api.host).await?, found(&worker).await?];
     let shown = ansible.site(&["--check", "--diff"]).await?.text;
     ensure!(shown.contains("+ContainerName=dispatcher-api-%i"), "no difference is shown: {shown}");
-    ensure!(api.host.run(LEFT).await? == before[0], "check mode has changed something");
+    ensure_as_found(&api.host, &before[0]).await?;
 
     ansible.site(&[]).await?;
     works(&api, &worker).await?;
@@ -82,15 +96,15 @@ async fn bare_hosts_become_a_service_with_a_worker_elsewhere() -> Result<()> {
     ensure!(kept.trim().lines().count() == 4, "volumes are kept, and nothing runs: {kept}");
     ansible.site(&["-e", "dispatcher_api_state=absent"]).await?.ensure_unchanged()?;
     ansible.site(&["-e", "dispatcher_api_state=absent dispatcher_remove_data=true"]).await?;
-    ensure!(api.host.run(LEFT).await? == before[0], "{}", api.host.run(LEFT).await?);
-    ensure!(worker.run(LEFT).await? == before[1], "{}", worker.run(LEFT).await?);
-    Ok(())
+    ensure_as_found(&api.host, &before[0]).await?;
+    ensure_as_found(&worker, &before[1]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_that_are_killed_are_repaired_by_the_next() -> Result<()> {
     let api = bare("hrkilled").await?;
     let ansible = Ansible::new(&api.host.inventory().await?)?;
+    let before = found(&api.host).await?;
     let mut late = 0;
     let count: u32 = if is_long() { 20 } else { 4 };
     for number in 0..count {
@@ -105,9 +119,7 @@ async fn runs_that_are_killed_are_repaired_by_the_next() -> Result<()> {
     ansible.site(&["-e", "dispatcher_api_container_scale=3"]).await?.ensure_unchanged()?;
     api.host.run("quadletgen status").await?;
     ansible.site(&["-e", "dispatcher_api_state=absent dispatcher_remove_data=true"]).await?;
-    let left = api.host.run(LEFT).await?;
-    ensure!(left.trim().is_empty(), "{left}");
-    Ok(())
+    ensure_as_found(&api.host, &before).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

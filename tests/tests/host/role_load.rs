@@ -10,7 +10,7 @@ use crate::{
     deployed::Deployed,
     load,
     playbook::{Ansible, Played},
-    role::bare,
+    role::{bare, ensure_as_found, found},
 };
 
 /// A run of the role under load.
@@ -33,6 +33,7 @@ async fn under_load(deployed: &Deployed, ansible: &Ansible, words: &str) -> Resu
 async fn nothing_that_the_role_does_loses_a_request() -> Result<()> {
     let deployed = bare("hrload").await?;
     let ansible = Ansible::new(&deployed.host.inventory().await?)?;
+    let before = found(&deployed.host).await?;
     ansible.site(&[]).await?;
     let image = "dispatcher_api_image=localhost/dispatcher-api:2";
     for (words, scale) in [
@@ -47,7 +48,12 @@ async fn nothing_that_the_role_does_loses_a_request() -> Result<()> {
     overruled(&deployed, &ansible, image).await?;
     restored(&deployed).await?;
     // A restore ends where the inventory wants it.
-    ansible.site(&["-e", image]).await?.ensure_unchanged()
+    ansible.site(&["-e", image]).await?.ensure_unchanged()?;
+    ansible.site(&["-e", "dispatcher_api_state=absent"]).await?;
+    let kept = deployed.host.run("podman volume ls --quiet; podman ps --all --quiet").await?;
+    ensure!(kept.trim().lines().count() == 4, "volumes are kept, and nothing runs: {kept}");
+    ansible.site(&["-e", "dispatcher_api_state=absent dispatcher_remove_data=true"]).await?;
+    ensure_as_found(&deployed.host, &before).await
 }
 
 async fn overruled(deployed: &Deployed, ansible: &Ansible, words: &str) -> Result<()> {

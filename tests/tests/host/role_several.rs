@@ -10,6 +10,7 @@ use crate::{
     host::{Host, PATIENCE},
     load,
     playbook::Ansible,
+    role::{ensure_as_found, found},
     services::{self, ACCESS_KEY, BROKER_PASSWORD, DATABASE_PASSWORD, SECRET_KEY},
 };
 
@@ -118,6 +119,11 @@ async fn survives(several: &Several, host: &Host) -> Result<()> {
 async fn a_host_of_several_may_die() -> Result<()> {
     let several = Several::up().await?;
     let ansible = several.ansible().await?;
+    let hosts = [&several.one, &several.two, &several.balancer];
+    let mut before = Vec::new();
+    for host in hosts {
+        before.push(found(host).await?);
+    }
     ansible.site(&[]).await?;
     several.until_up(4).await?;
     ansible.site(&[]).await?.ensure_unchanged()?;
@@ -128,9 +134,8 @@ async fn a_host_of_several_may_die() -> Result<()> {
     several.one.until("systemctl is-active dispatcher-auth-tracker.service").await?;
     ensure!(begun.elapsed() < PATIENCE);
     ansible.site(&["-e", "dispatcher_api_state=absent dispatcher_remove_data=true"]).await?;
-    for host in [&several.one, &several.two, &several.balancer] {
-        let left = host.run("podman ps --all --quiet; podman secret ls --noheading").await?;
-        ensure!(left.trim().is_empty(), "{left}");
+    for (host, before) in hosts.into_iter().zip(&before) {
+        ensure_as_found(host, before).await?;
     }
     Ok(())
 }
