@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use auth_tracker::last_auth::LastAuthCollector;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -82,6 +83,8 @@ pub struct Shared {
     pub known_workers: Arc<KnownWorkers>,
     /// What this process tells the others of the service.
     pub heartbeat: Heartbeat,
+    /// Room for streams of events.
+    pub event_streams: Arc<Semaphore>,
     /// Asks for those that did not.
     pub worker_lookups: Lookups,
     /// Where the process is in its life.
@@ -138,6 +141,7 @@ impl App {
         });
         let process = settings.process;
         let lifecycle = Lifecycle::of_requests(process.max_requests, process.max_requests_jitter);
+        let event_streams = Arc::new(Semaphore::new(settings.events.streams));
         let worker_lookups = Lookups::new(Arc::clone(&stores.recipients));
         let mut outside = Outside::new(&settings.tls, &settings.requests, settings.outside);
         let inventory = inventory(&settings, &mut outside)?;
@@ -159,6 +163,7 @@ impl App {
             attempts,
             known_workers: Arc::default(),
             heartbeat: Heartbeat::default(),
+            event_streams,
             worker_lookups,
             lifecycle: Arc::new(lifecycle),
             request_ids: Arc::default(),

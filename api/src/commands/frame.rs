@@ -1,13 +1,7 @@
 //! What a process has before it can serve: its listeners, its metrics port, its signals. Whatever it
 //! needs from elsewhere may come up after it, in any order.
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    pin::pin,
-    sync::PoisonError,
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, pin::pin, sync::PoisonError, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{

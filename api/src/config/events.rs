@@ -41,6 +41,18 @@ const IN_FLIGHT: Spec = spec(
     "1 to 1000",
 );
 
+const STREAMS: Spec = spec(
+    &["EVENTS_STREAMS"],
+    "The most streams of events that an instance holds open at once.",
+    "0 to 100000",
+);
+const HEARTBEAT: Spec = spec(
+    &["EVENTS_HEARTBEAT"],
+    "Seconds without an event after which a stream of events gives a sign of life. Proxies on the \
+     way must wait longer than that.",
+    "0.1 to 300",
+);
+
 /// The smallest message that may be asked for.
 const SMALLEST_MESSAGE: u64 = 64 << 10;
 /// The largest message that RabbitMQ may be made to take.
@@ -59,6 +71,10 @@ pub struct EventSettings {
     pub batch: u32,
     /// Messages that wait for confirmation at once.
     pub in_flight: usize,
+    /// Streams that are open at once.
+    pub streams: usize,
+    /// Silence of a stream until a sign of life.
+    pub heartbeat: Duration,
 }
 
 impl EventSettings {
@@ -70,6 +86,7 @@ impl EventSettings {
         }
         let sizes = ByteSize(SMALLEST_MESSAGE)..=ByteSize(LARGEST_MESSAGE);
         let timeouts = Seconds(Duration::from_millis(100))..=Seconds::whole(300);
+        let heartbeats = timeouts.clone();
         let message_max = source.within(&MESSAGE_MAX, ByteSize(1 << 20), sizes);
         Self {
             amqp_url: amqp_url.map(SecretString::from),
@@ -77,6 +94,8 @@ impl EventSettings {
             confirm_timeout: source.within(&CONFIRM_TIMEOUT, Seconds::whole(10), timeouts).0,
             batch: source.within(&BATCH, 200, 1..=5_000),
             in_flight: source.within(&IN_FLIGHT, 64, 1..=1_000),
+            streams: source.within(&STREAMS, 200, 0..=100_000),
+            heartbeat: source.within(&HEARTBEAT, Seconds::whole(15), heartbeats).0,
         }
     }
 
@@ -119,10 +138,12 @@ mod tests {
             ("AMQP_CONFIRM_TIMEOUT", "0"),
             ("EVENTS_BATCH", "0"),
             ("EVENTS_IN_FLIGHT", "x"),
+            ("EVENTS_STREAMS", "-1"),
+            ("EVENTS_HEARTBEAT", "301"),
         ]);
         EventSettings::read(&mut wrong);
         let error = wrong.finish().unwrap_err();
-        assert_eq!(error.0.len(), 5, "{error}");
+        assert_eq!(error.0.len(), 7, "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

@@ -56,11 +56,17 @@ pub fn compose(event: &StoredEvent, epoch: i64, max: usize) -> Message {
         },
         routing_key,
         id: Uuid::new_v5(&event.run_id, &event.run_seq.to_be_bytes()),
-        kind: format!("{}.{event_type}", event.entity.as_str()),
+        kind: kind(event),
         timestamp: u64::try_from(event.created_at.unix_timestamp()).unwrap_or_default(),
         headers: headers(event, epoch),
         body: body(event, max),
     }
+}
+
+/// What an event is called: `<entity>.<event_type>`.
+#[must_use]
+pub fn kind(event: &StoredEvent) -> String {
+    format!("{}.{}", event.entity.as_str(), event.event_type)
 }
 
 fn headers(event: &StoredEvent, epoch: i64) -> Vec<(&'static str, Header)> {
@@ -83,7 +89,10 @@ fn word(text: &str) -> String {
     text.chars().take(WORD_MAX).map(allowed).collect()
 }
 
-fn body(event: &StoredEvent, max: usize) -> Vec<u8> {
+/// The envelope of an event, as JSON of at most `max` bytes: what is too much is cut from the middle of
+/// `stdout`.
+#[must_use]
+pub fn body(event: &StoredEvent, max: usize) -> Vec<u8> {
     let mut cap = max;
     loop {
         let body = body_with(event, cap);

@@ -127,6 +127,52 @@ pub struct StoredEvent {
     pub stdout: Stdout,
 }
 
+/// A place in the feed of all events. Nothing ever appears before a place that was given out.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Position {
+    /// The transaction that wrote the event, where there are several writers; else 0.
+    pub tx: i64,
+    /// Its place in the outbox.
+    pub id: i64,
+}
+
+impl Position {
+    /// The position of that text: `<tx>-<id>`, as [`std::fmt::Display`] writes it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |text: &str| text.parse().ok().filter(|number: &i64| *number >= 0);
+        let (tx, id) = text.split_once('-')?;
+        Some(Self { tx: number(tx)?, id: number(id)? })
+    }
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.tx, self.id)
+    }
+}
+
+/// What the feed has after a place.
+#[derive(Clone, Debug, Default)]
+pub struct FeedPage {
+    /// Events in the order of their positions.
+    pub events: Vec<(Position, StoredEvent)>,
+    /// Where to go on: behind the last event of these, or behind all there are.
+    pub upto: Position,
+    /// Events that came after the place may have been there and are kept no more, or the place is
+    /// none of this database's.
+    pub lost: bool,
+}
+
+/// What the feed of one run has after a number.
+#[derive(Clone, Debug, Default)]
+pub struct RunFeedPage {
+    /// Events in the order of their numbers.
+    pub events: Vec<StoredEvent>,
+    /// The number of the run's last event, whether or not it is kept; 0 where there was none.
+    pub last: i64,
+}
+
 /// Events that no broker has yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Backlog {

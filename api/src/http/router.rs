@@ -63,6 +63,7 @@ fn organisations() -> Router<App> {
         .route(&under("runs/{id}/log"), get(runs::routes::log))
         .route(&under("runs/{id}/hosts/{host}/log"), get(runs::routes::host_log))
         .route(&under("run_hosts"), get(runs::hosts::routes::list))
+        .route(&under("events"), get(events::routes::of_org))
         .route(&under("recipients"), get(recipients::routes::list))
         .route(&under("recipients/registrations"), post(recipients::routes::make_token))
         .route(&under("recipients/register"), post(recipients::routes::register))
@@ -98,7 +99,10 @@ fn workers() -> Router<App> {
         .route(&under("execution/claim"), post(execution::routes::claim))
         .route(&under("execution/facts"), post(recipients::routes::set_facts))
         .route(&under("runs/{id}/inputs"), get(execution::routes::inputs))
-        .route(&under("runs/{id}/events"), post(execution::routes::append))
+        .route(
+            &under("runs/{id}/events"),
+            post(execution::routes::append).get(events::routes::of_run),
+        )
         .route(&under("runs/{id}/finish"), post(execution::routes::finish))
 }
 

@@ -5,7 +5,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::StoreResult;
-use crate::events::model::{Backlog, Place, ReadFilter, ReadPage, StoredEvent};
+use crate::events::model::{
+    Backlog, FeedPage, Place, Position, ReadFilter, ReadPage, RunFeedPage, StoredEvent,
+};
 
 /// The name of the lease that the publisher holds.
 pub const OUTBOX_LEASE: &str = "outbox";
@@ -64,4 +66,20 @@ pub trait EventStore: Send + Sync {
         limit: i64,
         now: OffsetDateTime,
     ) -> StoreResult<ReadPage>;
+}
+
+/// Events for whoever reads them as they come.
+#[async_trait]
+pub trait FeedStore: Send + Sync {
+    /// Events of an organisation after a place, in the order in which they became visible to all:
+    /// none appears later before one that was read. With the output of their hosts as it is now, in
+    /// one statement.
+    async fn feed(&self, org_id: &str, after: Position, size: BatchSize) -> StoreResult<FeedPage>;
+
+    /// The place behind everything that the feed has now.
+    async fn feed_end(&self) -> StoreResult<Position>;
+
+    /// Events of a run after a number, the same way.
+    async fn run_feed(&self, run_id: Uuid, after: i64, size: BatchSize)
+    -> StoreResult<RunFeedPage>;
 }

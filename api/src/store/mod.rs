@@ -84,6 +84,8 @@ pub struct Stores {
     pub instances: Arc<dyn instances::InstanceStore>,
     /// Events on their way to consumers.
     pub events: Arc<dyn events::EventStore>,
+    /// Events for whoever reads them as they come.
+    pub feed: Arc<dyn events::FeedStore>,
     /// What is kept for a while only.
     pub retention: Arc<dyn retention::RetentionStore>,
     /// The way to other processes over the database; `None`: there are none.

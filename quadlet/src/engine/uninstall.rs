@@ -27,6 +27,8 @@ use crate::{
 /// How long a unit may take to stop.
 const WITHIN: Duration = Duration::from_secs(180);
 const TARGET: &str = "dispatcher-api.target";
+/// What instances listen on, in a directory of their own.
+const SOCKET: &str = "api.sock";
 
 /// Does it.
 ///
@@ -126,10 +128,28 @@ async fn remove(session: &mut Session, changes: &[&Change]) -> Result<(), Failur
     for line in programs::remove(&mut session.record)? {
         session.progress.say(&line);
     }
+    sockets(&session.host.layout.runtime)?;
     for copier in programs::COPIERS {
         session.host.podman.remove_container(copier).await?;
     }
     session.progress.done(since, "files removed");
+    Ok(())
+}
+
+/// The directories of the instances' sockets, which would stay until the next boot.
+fn sockets(runtime: &Path) -> Result<(), Failure> {
+    let Ok(entries) = fs::read_dir(runtime) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok()) {
+            fs::remove_file(path.join(SOCKET))
+                .or_else(ignoring_absence)
+                .and_then(|()| fs::remove_dir(&path))
+                .map_err(|error| failed(&path, &error))?;
+        }
+    }
+    // Whatever somebody else has put there keeps it.
+    let _others = fs::remove_dir(runtime);
     Ok(())
 }
 

@@ -21,6 +21,7 @@ pub mod audit;
 pub mod cancel;
 pub mod claims;
 pub mod events;
+pub mod feed;
 pub mod finish;
 pub mod fixtures;
 pub mod hosts;

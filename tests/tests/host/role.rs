@@ -27,13 +27,15 @@ dispatchctl --url http://127.0.0.1 run /root/play.yml --recipient hrworker --fol
 ";
 
 /// Everything that the toolkit may leave on a host: what Podman and systemd know, and every file, link and
-/// directory where configuration and programs are.
+/// directory where configuration, programs and state are. Dumps stay by intent. The directory of HAProxy's
+/// further files, and that of Podman's networks which Podman makes, may stay empty.
 const LEFT: &str = "\
 podman ps --all --quiet; podman volume ls --quiet; podman secret ls --noheading
 podman network ls --quiet --filter name=dispatcher
-find /var/lib/dispatcher* /var/backups/dispatcher* /run/dispatcher* /srv 2>/dev/null || :
+find /var/lib/dispatcher* /run/dispatcher* /srv 2>/dev/null || :
 find /etc /usr/local -xdev -type f -exec sha256sum {} + | sort -k2
-find /etc /usr/local -xdev ! -type f -printf '%p %y %l\\n' | sort
+find /etc /usr/local -xdev ! -type f ! -path /etc/haproxy/conf.d ! -path /etc/containers/networks \
+  -printf '%p %y %l\\n' | sort
 systemctl list-units --all --plain --no-legend 'dispatcher-*'
 ";
 

@@ -31,6 +31,7 @@ dispatcher_packages: [podman, haproxy, dispatcher-extra]
 const REPOSITORY: &str = "\
 mkdir -p /srv/packages/extra/DEBIAN /srv/packages/extra/usr/bin
 printf '#!/bin/sh\\n' >/srv/packages/extra/usr/bin/dispatcher-extra
+chmod 755 /srv/packages/extra/usr/bin/dispatcher-extra
 printf 'Package: dispatcher-extra\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobody <root@localhost>\\nDescription: a package\\n' \
     >/srv/packages/extra/DEBIAN/control
 dpkg-deb --build /srv/packages/extra /srv/packages/dispatcher-extra_1_all.deb >/dev/null

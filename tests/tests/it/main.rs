@@ -27,6 +27,8 @@ mod conformance_postgres;
 mod conformance_sqlite;
 mod connection_status;
 mod events_broker;
+mod events_feed;
+mod events_stream;
 mod execution_local;
 mod execution_volume;
 mod execution_work;

@@ -48,6 +48,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "~/runs/{id}", READ),
     ("GET", "~/runs/{id}/log", READ),
     ("GET", "~/runs/{id}/hosts/{host}/log", READ),
+    ("GET", "~/events", READ),
+    ("GET", "~/runs/{id}/events", READ),
     ("GET", "~/run_hosts", READ),
     ("GET", "~/recipients", READ),
     ("POST", "~/recipients/registrations", WRITE),

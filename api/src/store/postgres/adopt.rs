@@ -15,13 +15,14 @@ const ORIGINAL_VERSION: i64 = 16;
 /// Where applied migrations are noted.
 pub(super) const HISTORY: &str = "refinery_schema_history";
 /// Our side tables.
-pub(super) const SIDE_TABLES: [&str; 17] = [
+pub(super) const SIDE_TABLES: [&str; 18] = [
     "run_work",
     "run_output",
     "run_error",
     "run_dispatch",
     "run_sequence",
     "outbox",
+    "outbox_horizon",
     "idempotency",
     "recipients",
     "uploads",

@@ -28,29 +28,44 @@ const LATEST: OffsetDateTime = datetime!(9999-12-31 00:00 UTC);
 /// The most hosts whose events are written in one commit, unless one run has more.
 const HOSTS_AT_ONCE: i64 = 1_000;
 
+/// Rows of the outbox that the inner statement gives, in that order, with the output of their hosts: as
+/// many as [`bounds`] allow, `$1` to `$3`, and at least one. [`event`] reads them.
+macro_rules! with_output {
+    ($inner:expr, $order:literal, $of:literal) => {
+        // The output is not read by the inner statements: its length is known without.
+        concat!(
+            "SELECT w.tx, w.id, w.run_id, w.run_seq, w.entity, w.entity_id, w.event_type, w.org_id,
+                    w.service, w.status, w.payload, w.created_at, w.length,
+                    CASE WHEN w.length <= $1::bigint THEN convert_to(w.log, 'UTF8')
+                         ELSE substr(convert_to(w.log, 'UTF8'), 1, $2::bigint::int) END AS head,
+                    CASE WHEN w.length > $1::bigint
+                         THEN substr(convert_to(w.log, 'UTF8'),
+                                     (w.length - $2::bigint + 1)::int) END AS tail
+             FROM (SELECT o.*, h.log, coalesce(octet_length(h.log), 0) AS length,
+                          sum(least(coalesce(octet_length(h.log), 0), $1::bigint))
+                              OVER (ORDER BY ",
+            $order,
+            ") AS sum FROM (",
+            $inner,
+            ") o LEFT JOIN run_hosts h ON o.entity = 'run_host' AND h.id = o.entity_id) w
+             WHERE w.sum - least(w.length, $1::bigint) <= $3::bigint ORDER BY ",
+            $of
+        )
+    };
+}
+pub(super) use with_output;
+
 #[async_trait]
 impl EventStore for PostgresStore {
     async fn unpublished(&self, size: BatchSize) -> StoreResult<Vec<StoredEvent>> {
-        // The output is not read by the inner statements: its length is known without.
-        const READ: &str = "
-            SELECT w.id, w.run_id, w.run_seq, w.entity, w.entity_id, w.event_type, w.org_id,
-                   w.service, w.status, w.payload, w.created_at, w.length,
-                   CASE WHEN w.length <= $2 THEN convert_to(w.log, 'UTF8')
-                        ELSE substr(convert_to(w.log, 'UTF8'), 1, $4) END AS head,
-                   CASE WHEN w.length > $2
-                        THEN substr(convert_to(w.log, 'UTF8'), w.length - $4 + 1) END AS tail
-            FROM (SELECT o.*, h.log, coalesce(octet_length(h.log), 0) AS length,
-                         sum(least(coalesce(octet_length(h.log), 0), $2)) OVER (ORDER BY o.id)
-                             AS sum
-                  FROM (SELECT * FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1) o
-                  LEFT JOIN run_hosts h ON o.entity = 'run_host' AND h.id = o.entity_id) w
-            WHERE w.sum - least(w.length, $2) <= $3::bigint
-            ORDER BY w.id";
-        let length = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
-        let (stdout, half) = (length(size.stdout), length(excerpt::half(size.stdout)));
-        let bytes = i64::try_from(size.bytes).unwrap_or(i64::MAX);
+        const READ: &str = with_output!(
+            "SELECT * FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $4",
+            "o.id",
+            "w.id"
+        );
+        let [stdout, half, bytes] = bounds(size);
         self.retrying(|| async {
-            let params: [Param<'_>; 4] = [&size.events, &stdout, &bytes, &half];
+            let params: [Param<'_>; 4] = [&stdout, &half, &bytes, &size.events];
             let rows = all(&self.client().await?, READ, &params).await?;
             rows.iter().map(event).collect()
         })
@@ -114,7 +129,19 @@ impl EventStore for PostgresStore {
     }
 }
 
-fn event(row: &Row) -> Result<StoredEvent, Fault> {
+/// The limits of [`with_output`]: of one output, of its ends, of all.
+pub(super) fn bounds(size: BatchSize) -> [i64; 3] {
+    let number = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let largest = i64::from(i32::MAX);
+    [
+        number(size.stdout).min(largest),
+        number(excerpt::half(size.stdout)).min(largest),
+        number(size.bytes),
+    ]
+}
+
+/// The event of a row of [`with_output`].
+pub(super) fn event(row: &Row) -> Result<StoredEvent, Fault> {
     let entity: &str = row.try_get("entity")?;
     let total: i32 = row.try_get("length")?;
     let unknown = || Fault::broken(format!("there are no events of {entity}"));

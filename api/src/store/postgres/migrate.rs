@@ -30,14 +30,26 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(900);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Indexes on tables that may be large already: newest runs of an organisation, runs that can
-/// expire, runs that are over by their end, hosts that can expire, events that no broker has yet.
-const INDEXES: [(&str, &str); 5] = [
+/// expire, runs that are over by their end, hosts that can expire, events that no broker has yet,
+/// events of an organisation in the order of the feed.
+const INDEXES: [(&str, &str); 6] = [
     ("dispatcher_runs_org_created_index", "runs (org_id, created_at DESC, id)"),
     ("dispatcher_runs_running_index", "runs (created_at, id) WHERE status = 'running'"),
     ("dispatcher_runs_final_index", "runs (updated_at, id) WHERE status <> 'running'"),
     ("dispatcher_run_hosts_running_index", "run_hosts (run_id) WHERE status = 'running'"),
     ("dispatcher_outbox_unpublished_index", "outbox (id) WHERE published_at IS NULL"),
+    ("dispatcher_outbox_feed_index", "outbox (org_id, tx, id)"),
 ];
+
+/// A database that was restored on another server has events of transactions that are still to come
+/// there, and nobody would see them: they become the first ones. The newest event tells.
+const RESTORED: &str = "
+    WITH next AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS tx),
+         is_restored AS (
+             SELECT FROM (SELECT tx FROM outbox ORDER BY id DESC LIMIT 1) newest, next
+             WHERE newest.tx >= next.tx),
+         horizon AS (UPDATE outbox_horizon SET tx = 0 WHERE EXISTS (SELECT FROM is_restored))
+    UPDATE outbox SET tx = 0 WHERE EXISTS (SELECT FROM is_restored)";
 
 /// Why a database was not migrated.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +117,7 @@ impl PostgresStore {
             }
             dispatcher_worker::crash::point("migrate.indexed");
         }
+        client.batch_execute(RESTORED).await?;
         Ok(Migrated { adopted: start == Start::Adopt, applied })
     }
 

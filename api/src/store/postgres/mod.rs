@@ -20,6 +20,7 @@ mod create;
 mod encryption;
 mod events;
 mod fault;
+mod feed;
 mod finish;
 mod instances;
 mod keys;
@@ -71,6 +72,7 @@ impl PostgresStore {
             last_auth: store.clone(),
             instances: store.clone(),
             events: store.clone(),
+            feed: store.clone(),
             retention: store.clone(),
             wakeups: Some(store),
         })

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    connection::{all, run as execute},
+    connection::{all, one},
     fault::Fault,
     rows::{self, run_columns},
 };
@@ -159,9 +159,22 @@ pub(super) async fn forget(
     published: bool,
     most: i64,
 ) -> Result<u64, Fault> {
+    // How far it went is noted, so that readers of the feed learn what they have missed.
     const FORGET: &str = "
-        DELETE FROM outbox WHERE id IN
-            (SELECT id FROM outbox WHERE created_at < $1 AND (NOT $3 OR published_at IS NOT NULL)
-             ORDER BY id LIMIT $2)";
-    execute(transaction, FORGET, &[&before, &most, &published]).await
+        WITH gone AS (
+            DELETE FROM outbox WHERE id IN
+                (SELECT id FROM outbox WHERE created_at < $1
+                     AND (NOT $3 OR published_at IS NOT NULL)
+                 ORDER BY id LIMIT $2)
+            RETURNING tx, id
+        ), newest AS (
+            SELECT tx, id FROM gone ORDER BY tx DESC, id DESC LIMIT 1
+        ), noted AS (
+            UPDATE outbox_horizon h SET tx = n.tx, id = n.id FROM newest n
+            WHERE (h.tx, h.id) < (n.tx, n.id)
+        )
+        SELECT count(*) FROM gone";
+    let row = one(transaction, FORGET, &[&before, &most, &published]).await?;
+    let row = row.ok_or_else(|| Fault::broken("a count without a row"))?;
+    Ok(row.try_get::<_, i64>(0)?.cast_unsigned())
 }

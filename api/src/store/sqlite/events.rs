@@ -68,27 +68,45 @@ impl EventStore for Store {
     }
 }
 
-fn unpublished(tx: &Transaction<'_>, size: BatchSize) -> StoreResult<Vec<StoredEvent>> {
-    let sql = "
-        SELECT w.id, w.run_id, w.run_seq, w.entity, w.entity_id, w.event_type, w.org_id, w.service,
-               w.status, w.payload, w.created_at, w.length,
-               CASE WHEN w.length <= ?2 THEN CAST(w.log AS BLOB)
-                    ELSE substr(CAST(w.log AS BLOB), 1, ?4) END,
-               CASE WHEN w.length > ?2 THEN substr(CAST(w.log AS BLOB), w.length - ?4 + 1) END
-        FROM (SELECT o.*, h.log, coalesce(octet_length(h.log), 0) AS length,
-                     sum(min(coalesce(octet_length(h.log), 0), ?2)) OVER (ORDER BY o.id) AS sum
-              FROM (SELECT * FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT ?1) AS o
-              LEFT JOIN run_hosts AS h ON o.entity = 'run_host' AND h.id = o.entity_id) AS w
-        WHERE w.sum - min(w.length, ?2) <= ?3
-        ORDER BY w.id";
-    let number = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let (stdout, bytes) = (number(size.stdout), number(size.bytes));
-    let half = number(excerpt::half(size.stdout));
-    let mut statement = tx.prepare_cached(sql)?;
-    collect(statement.query(params![size.events, stdout, bytes, half])?, event)
+/// Rows of the outbox that the inner statement gives, by that order, with the output of their hosts: as
+/// many as [`bounds`] allow, `?1` to `?3`, and at least one. [`event`] reads them.
+macro_rules! with_output {
+    ($inner:literal, $order:literal) => {
+        concat!(
+            "SELECT w.id, w.run_id, w.run_seq, w.entity, w.entity_id, w.event_type, w.org_id,
+                    w.service, w.status, w.payload, w.created_at, w.length,
+                    CASE WHEN w.length <= ?1 THEN CAST(w.log AS BLOB)
+                         ELSE substr(CAST(w.log AS BLOB), 1, ?2) END,
+                    CASE WHEN w.length > ?1 THEN substr(CAST(w.log AS BLOB), w.length - ?2 + 1) END
+             FROM (SELECT o.*, h.log, coalesce(octet_length(h.log), 0) AS length,
+                          sum(min(coalesce(octet_length(h.log), 0), ?1)) OVER (ORDER BY o.",
+            $order,
+            ") AS sum FROM (",
+            $inner,
+            ") AS o LEFT JOIN run_hosts AS h ON o.entity = 'run_host' AND h.id = o.entity_id) AS w
+             WHERE w.sum - min(w.length, ?1) <= ?3 ORDER BY w.",
+            $order
+        )
+    };
+}
+pub(super) use with_output;
+
+/// The limits of [`with_output`]: of one output, of its ends, of all.
+pub(super) fn bounds(size: BatchSize) -> [i64; 3] {
+    [size.stdout, excerpt::half(size.stdout), size.bytes]
+        .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
-fn event(row: &Row<'_>) -> StoreResult<StoredEvent> {
+fn unpublished(tx: &Transaction<'_>, size: BatchSize) -> StoreResult<Vec<StoredEvent>> {
+    let sql =
+        with_output!("SELECT * FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT ?4", "id");
+    let [stdout, half, bytes] = bounds(size);
+    let mut statement = tx.prepare_cached(sql)?;
+    collect(statement.query(params![stdout, half, bytes, size.events])?, event)
+}
+
+/// The event of a row of [`with_output`].
+pub(super) fn event(row: &Row<'_>) -> StoreResult<StoredEvent> {
     let entity: String = row.get(3)?;
     let unknown = || StoreError::Failed(format!("there are no events of {entity}"));
     Ok(StoredEvent {

@@ -23,6 +23,7 @@ mod connection;
 mod create;
 mod encode;
 mod events;
+mod feed;
 mod finish;
 mod instances;
 mod keys;
@@ -130,6 +131,7 @@ impl Store {
             last_auth: store.clone(),
             instances: store.clone(),
             events: store.clone(),
+            feed: store.clone(),
             retention: store,
             wakeups: None,
         })

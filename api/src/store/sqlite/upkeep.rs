@@ -46,13 +46,20 @@ impl UpkeepStore for Store {
                         (SELECT rowid FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
         let forgotten = "DELETE FROM outbox WHERE id IN
                           (SELECT id FROM outbox WHERE created_at < ?1
-                               AND (NOT ?3 OR published_at IS NOT NULL) LIMIT ?2)";
+                               AND (NOT ?3 OR published_at IS NOT NULL)
+                           ORDER BY id LIMIT ?2) RETURNING id";
+        // How far it went, so that readers of the feed learn what they have missed.
+        let noted = "UPDATE outbox_horizon SET id = max(id, ?1)";
         let points = Points("store.forget.commit", "store.forget.committed");
         let forget = move |tx: &Transaction<'_>| {
             let keys = tx.prepare_cached(keys)?.execute(params![At(now), limit])?;
             let events = params![At(outbox_before), limit, published_only];
-            let events = tx.prepare_cached(forgotten)?.execute(events)?;
-            Ok((keys + events) as u64)
+            let mut forgotten = tx.prepare_cached(forgotten)?;
+            let events: Vec<i64> = collect(forgotten.query(events)?, |row| Ok(row.get(0)?))?;
+            if let Some(newest) = events.iter().max() {
+                tx.prepare_cached(noted)?.execute([newest])?;
+            }
+            Ok((keys + events.len()) as u64)
         };
         self.db.write(points, forget).await
     }

@@ -1,6 +1,6 @@
 //! Events on their way to consumers, and what is kept for a while only.
 
-use dispatcher_tests::conformance::{events, retention};
+use dispatcher_tests::conformance::{events, feed, retention};
 
 use super::super::subject;
 
@@ -67,4 +67,24 @@ async fn retention_uploads_and_audit_by_age() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_purges_beside_work() {
     retention::purges_beside_work(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feed_in_order_from_any_place() {
+    feed::in_order_from_any_place(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feed_what_is_forgotten_is_said() {
+    feed::what_is_forgotten_is_said(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feed_places_ahead_are_said() {
+    feed::places_ahead_are_said(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feed_of_one_run() {
+    feed::of_one_run(&subject().await).await;
 }
