@@ -321,7 +321,8 @@ pub struct RunHostFilter {
     pub org_id: String,
     /// Only runs of these services; empty means every one.
     pub services: Vec<String>,
-    /// `timeout` looks at the run (expiry considered), `running` at both, others at the host.
+    /// `timeout` looks at the run (expiry considered), `running` at the host and at
+    /// the run's time, others at the host.
     pub status: Option<RunStatus>,
     /// Exactly this run.
     pub run_id: Option<Uuid>,

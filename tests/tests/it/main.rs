@@ -41,6 +41,7 @@ mod http_process;
 mod internal_run_hosts;
 mod keys;
 mod layering;
+mod lists_agree;
 mod metrics_documented;
 mod outcomes;
 mod own_run_only;

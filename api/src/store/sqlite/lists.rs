@@ -31,6 +31,7 @@ use crate::{
 const TIMED_OUT: &str = "(r.status = 'timeout' OR (r.status = 'running' \
      AND +(r.created_at + r.timeout * 1000000) <= ?))";
 const STILL_RUNNING: &str = "r.status = 'running' AND +(r.created_at + r.timeout * 1000000) > ?";
+const NOT_OVER: &str = "+(r.created_at + r.timeout * 1000000) > ?";
 
 /// The cross join makes SQLite begin with the organisation's runs: it would otherwise walk all hosts
 /// of everybody in the order of the page.
@@ -160,7 +161,8 @@ pub(super) fn host_conditions(
         Some(RunStatus::Timeout) => conditions.and_run_status(RunStatus::Timeout, now),
         Some(RunStatus::Running) => {
             conditions.and("h.status = ?", State(RunStatus::Running));
-            conditions.and_run_status(RunStatus::Running, now);
+            // Whatever the run's own state: so the contract has it.
+            conditions.and(NOT_OVER, At(now));
         }
         Some(other) => conditions.and("h.status = ?", State(other)),
         None => {}
