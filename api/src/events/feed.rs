@@ -163,10 +163,7 @@ impl Feed {
         Ok(page.last <= after)
     }
 
-    fn follow<S: Source + 'static>(
-        self,
-        source: S,
-    ) -> impl Stream<Item = Read> + Send + 'static {
+    fn follow<S: Source + 'static>(self, source: S) -> impl Stream<Item = Read> + Send + 'static {
         let given = Instant::now();
         let read = VecDeque::new();
         let reading = Reading { feed: self, source, read, given, looked: None, ended: false };

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{deployed::Deployed, host, load};
 
 /// A fraction, evenly spread.
-fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use crate::{
     deployed::{Deployed, differences},
     host::{Host, is_long},
+    killed::random,
     playbook::Ansible,
 };
 
@@ -107,15 +108,18 @@ async fn runs_that_are_killed_are_repaired_by_the_next() -> Result<()> {
     let api = bare("hrkilled").await?;
     let ansible = Ansible::new(&api.host.inventory().await?)?;
     let before = found(&api.host).await?;
-    let mut late = 0;
     let count: u32 = if is_long() { 20 } else { 4 };
-    for number in 0..count {
-        // Over the whole of a run, from its first tasks to the last instance.
-        let after = Duration::from_millis(1000 + u64::from(number) * 40_000 / u64::from(count));
-        let scale = format!("dispatcher_api_container_scale={}", 2 + number % 3);
-        late += u32::from(!ansible.killed(after, &["-e", &scale]).await?);
+    // Over the whole of a run, from its first tasks to the last instance.
+    let (mut killed, mut longest) = (0, 40.0);
+    while killed < count {
+        let after = Duration::from_secs_f64(1.0 + longest * random());
+        let scale = format!("dispatcher_api_container_scale={}", 2 + killed % 3);
+        if ansible.killed(after, &["-e", &scale]).await? {
+            killed += 1;
+        } else {
+            longest = after.as_secs_f64();
+        }
     }
-    println!("killed {} of {count} runs before their end", count - late);
     ansible.site(&["-e", "dispatcher_api_container_scale=3"]).await?;
     api.ensure_scale(3).await?;
     ansible.site(&["-e", "dispatcher_api_container_scale=3"]).await?.ensure_unchanged()?;

@@ -290,6 +290,10 @@ fn body(path: &str) -> Value {
 /// `+`, `-` or `x`.
 async fn class(answer: Response) -> (char, String) {
     let status = answer.status();
+    // A stream that goes on is an answer; waiting for its end is not the question.
+    if answer.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream") {
+        return ('+', status.to_string());
+    }
     let text = answer.text().await.unwrap();
     let no_identity = text.starts_with("Bad Request: missing x-rh-identity");
     let class = match status {
