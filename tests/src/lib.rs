@@ -28,6 +28,7 @@ pub mod raw;
 pub mod redis;
 pub mod rows;
 pub mod s3;
+pub mod satellite;
 pub mod service;
 pub mod statements;
 pub mod steady;

@@ -4,7 +4,7 @@
 //! command line all speak with these types, so a change here is a change of the wire.
 //!
 //! `registration` → a recipient comes to be; `dispatch` → a run is asked for; `execution` → a worker
-//! takes it; `event` → what it prints and does; `status` → how it ends; `view` → what clients read;
+//! takes it; `event`, `satellite` → what it prints and does; `status` → how it ends; `view` → what clients read;
 //! `admin` → what admins do.
 
 pub mod admin;
@@ -13,6 +13,7 @@ pub mod event;
 pub mod execution;
 pub mod inputs;
 pub mod registration;
+pub mod satellite;
 pub mod service_key;
 pub mod status;
 pub mod view;

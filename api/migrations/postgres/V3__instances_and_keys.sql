@@ -103,3 +103,13 @@ ALTER TABLE outbox ADD COLUMN published_at timestamptz;
 -- What goes with a run, and what belongs to none and is old.
 CREATE INDEX uploads_run_id_index ON uploads (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX uploads_settled_index ON uploads (created_at) WHERE state <> 'pending';
+
+-- What is known of runs behind a Satellite and of their hosts (run_hosts.id; the nil UUID: of all
+-- hosts), so that uploads come to the same end in whatever order. reported: the state last reported.
+CREATE TABLE satellite_progress (
+    run_id uuid NOT NULL,
+    host_id uuid NOT NULL,
+    reported text,
+    state json NOT NULL,
+    PRIMARY KEY (run_id, host_id)
+);

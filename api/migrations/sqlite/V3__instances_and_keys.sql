@@ -91,3 +91,13 @@ CREATE INDEX outbox_unpublished_index ON outbox (id) WHERE published_at IS NULL;
 CREATE INDEX uploads_run_id_index ON uploads (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX uploads_settled_index ON uploads (created_at) WHERE state <> 'pending';
 CREATE INDEX runs_final_index ON runs (updated_at, id) WHERE status <> 'running';
+
+-- What is known of runs behind a Satellite and of their hosts (run_hosts.id; the nil UUID: of all
+-- hosts), so that uploads come to the same end in whatever order. reported: the state last reported.
+CREATE TABLE satellite_progress (
+    run_id BLOB NOT NULL,
+    host_id BLOB NOT NULL,
+    reported TEXT,
+    state TEXT NOT NULL,
+    PRIMARY KEY (run_id, host_id)
+) STRICT, WITHOUT ROWID;

@@ -23,7 +23,7 @@ use crate::{
         CancelOutcome, CancelRequest, CreateOutcome, IdempotencyKey, LogSlice, NewRun, Rows,
         RunDetail, RunHostQuery, RunHostRow, RunQuery, RunRow, SendOutcome, StoredAnswer,
     },
-    uploads::model::{ApplyOutcome, ClaimedUpload, RunnerUpdate, Upload},
+    uploads::model::{ApplyOutcome, ClaimedUpload, Update, Upload},
 };
 
 mod audit;
@@ -226,13 +226,14 @@ pub trait UploadStore: Send + Sync {
     /// Applies an update and marks the upload, in one commit: locks the run, obeys
     /// [`dispatcher_wire::RunStatus::may_become`], upserts hosts (a host that is final takes
     /// nothing but a state it may become), replaces log and events, writes events. An update that is
-    /// [`RunnerUpdate::is_out_of_date`] changes nothing but the upload, which says so. Where the run
+    /// [`crate::uploads::model::RunnerUpdate::is_out_of_date`] changes nothing but the upload, which says so. Where the run
     /// is final afterwards, hosts that run and that the update does not name have its state too.
-    /// Repeated under the same claim, it changes nothing and answers alike.
+    /// Repeated under the same claim, it changes nothing and answers alike. What a Satellite says
+    /// follows [`crate::uploads::satellite::plan`]: hosts are updated and never inserted.
     async fn apply(
         &self,
         upload: &ClaimedUpload,
-        update: &RunnerUpdate,
+        update: &Update,
         now: OffsetDateTime,
     ) -> StoreResult<ApplyOutcome>;
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     decode::Invalid,
-    model::{ApplyOutcome, ClaimedUpload, RunnerUpdate},
+    model::{ApplyOutcome, ClaimedUpload, Update},
     receive::{Inbox, ReceiveError},
     update,
 };
@@ -188,10 +188,7 @@ impl Applier {
 
     /// What the archive says. Archives are as small as uploads may be, so one is read whole; what
     /// it opens to is not.
-    async fn read(
-        &self,
-        claimed: &ClaimedUpload,
-    ) -> Result<Result<RunnerUpdate, Invalid>, ApplyError> {
+    async fn read(&self, claimed: &ClaimedUpload) -> Result<Result<Update, Invalid>, ApplyError> {
         if self.dispatch.is_blocked(&claimed.upload.org_id) {
             return Ok(Err(Invalid("the organisation is blocked".to_owned())));
         }
@@ -210,10 +207,10 @@ impl Applier {
     async fn belongs(
         &self,
         claimed: &ClaimedUpload,
-        update: &RunnerUpdate,
+        update: &Update,
     ) -> StoreResult<Result<(), Invalid>> {
         let Some(run_id) = claimed.upload.run_id else { return Ok(Ok(())) };
-        let correlation_id = update.correlation_id;
+        let correlation_id = update.correlation_id();
         let found = self.runs.get(&claimed.upload.org_id, run_id).await?;
         Ok(match found {
             Some(detail) if detail.run.correlation_id == correlation_id => Ok(()),

@@ -33,6 +33,17 @@ pub fn fitting(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
+/// A text of at most `cap` bytes and the line about what is missing.
+#[must_use]
+pub fn shortened(text: &str, cap: usize) -> String {
+    if text.len() <= cap {
+        return text.to_owned();
+    }
+    let mut log = Bounded::new(cap);
+    log.push(text);
+    log.finish()
+}
+
 /// A text that grows at its end and forgets its middle.
 struct Bounded {
     head: String,

@@ -4,6 +4,8 @@ use dispatcher_wire::{RunStatus, event::RunnerEvent};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::satellite::SatelliteUpdate;
+
 /// How often applying an upload is tried before it is set aside as poisoned.
 pub const MAX_APPLY_ATTEMPTS: i32 = 5;
 
@@ -71,6 +73,32 @@ pub struct ClaimedUpload {
     pub upload: Upload,
     /// Proof for all later writes.
     pub claim: Uuid,
+}
+
+/// What a valid upload says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// That of a host itself.
+    Runner(RunnerUpdate),
+    /// That of a Satellite, about hosts behind it.
+    Satellite(SatelliteUpdate),
+}
+
+impl Update {
+    /// The correlation id of the run it is about.
+    #[must_use]
+    pub const fn correlation_id(&self) -> Uuid {
+        match self {
+            Self::Runner(update) => update.correlation_id,
+            Self::Satellite(update) => update.correlation_id,
+        }
+    }
+}
+
+impl From<RunnerUpdate> for Update {
+    fn from(update: RunnerUpdate) -> Self {
+        Self::Runner(update)
+    }
 }
 
 /// What a valid upload of runner events says, computed by pure logic (contract §5.1).

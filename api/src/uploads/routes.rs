@@ -37,14 +37,15 @@ use crate::{
 const MAX_FRAME: u64 = 64 * 1024;
 /// The most parts that are looked at.
 const MAX_PARTS: usize = 16;
-/// The content types of runner events.
-const RUNNER_EVENTS: [&str; 3] = [
+/// The content types of runner events, and of satellite events.
+const EVENTS: [&str; 6] = [
     "application/vnd.redhat.playbook.v1+jsonl",
     "application/vnd.redhat.playbook.v1+gzip",
     "application/vnd.redhat.playbook.v1+xz",
+    "application/vnd.redhat.playbook-sat.v3+jsonl",
+    "application/vnd.redhat.playbook-sat.v3+gzip",
+    "application/vnd.redhat.playbook-sat.v3+xz",
 ];
-/// What the content types of satellite events begin with.
-const SATELLITE_EVENTS: &str = "application/vnd.redhat.playbook-sat.";
 
 /// The most that a whole request may take, where its archive may take so much.
 #[must_use]
@@ -142,20 +143,15 @@ fn sender(
 }
 
 /// Whether a part claims to be something that is taken. The content itself is judged later, by its
-/// first bytes.
+/// first bytes and its first line.
 fn acceptable(part: &Field<'_>) -> Result<(), Problem> {
     let kind = part.content_type().unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.is_empty() || kind == "application/octet-stream" || RUNNER_EVENTS.contains(&kind) {
+    if kind.is_empty() || kind == "application/octet-stream" || EVENTS.contains(&kind) {
         return Ok(());
     }
-    let reason = if kind.starts_with(SATELLITE_EVENTS) {
-        "events of Satellite runs are not taken yet"
-    } else {
-        "this content type is not taken"
-    };
-    let allowed = RUNNER_EVENTS.join(", ");
-    let message = format!("{reason}; allowed: {allowed}, or none");
+    let allowed = EVENTS.join(", ");
+    let message = format!("this content type is not taken; allowed: {allowed}, or none");
     Err(Problem::ours(StatusCode::UNSUPPORTED_MEDIA_TYPE, "upload_type_unsupported", message))
 }
 

@@ -4,20 +4,21 @@
 use dispatcher_wire::event::RunnerEvent;
 
 use super::{
-    decode::Invalid,
+    decode::{Invalid, each_line},
     log::{self, fitting},
-    model::RunnerUpdate,
-    state,
+    model::{RunnerUpdate, Update},
+    satellite_events, satellite_report, state,
     validate::{self, Events},
 };
 use crate::config::uploads::{Keeping, Opening};
 
 /// The most that is kept of an error's details beside the log, in bytes.
-const MAX_DETAILS: usize = 64 << 10;
+pub(super) const MAX_DETAILS: usize = 64 << 10;
 /// What stands where the outputs of a large upload end.
-const TRUNCATED: &str = "Truncated...";
+pub(super) const TRUNCATED: &str = "Truncated...";
 
-/// What an archive says about its run.
+/// What an archive says about its run: that of a host, or that of a Satellite, as its first line
+/// shows.
 ///
 /// # Errors
 /// When it is not acceptable; says why.
@@ -25,7 +26,25 @@ pub fn from_archive(
     archive: &[u8],
     opening: &Opening,
     keeping: &Keeping,
-) -> Result<RunnerUpdate, Invalid> {
+) -> Result<Update, Invalid> {
+    if is_of_a_satellite(archive, opening) {
+        let found = satellite_events::events(archive, opening)?;
+        return Ok(Update::Satellite(satellite_report::update(found, keeping)));
+    }
+    runner(archive, opening, keeping).map(Update::Runner)
+}
+
+/// Nothing behind the first line is opened.
+fn is_of_a_satellite(archive: &[u8], opening: &Opening) -> bool {
+    let mut found = false;
+    let first = each_line(archive, opening, |line| {
+        found = satellite_events::looks_like_one(line.bytes);
+        Err(Invalid(String::new()))
+    });
+    first.is_err() && found
+}
+
+fn runner(archive: &[u8], opening: &Opening, keeping: &Keeping) -> Result<RunnerUpdate, Invalid> {
     let mut found = validate::events(archive, opening)?;
     let outcome = state::outcome(&found.events);
     let log = log::assemble(&found.events, log_cap(outcome.hosts.len(), keeping));
@@ -121,24 +140,40 @@ mod tests {
     #[test]
     fn three_encodings_say_the_same() {
         let plain = archive(3, "out");
-        let update = from_archive(&plain, &OPEN, &KEEPING).unwrap();
+        let update = runner(&plain, &OPEN, &KEEPING).unwrap();
         assert_eq!(update.log, "out\nout\nout\n");
         assert_eq!(update.hosts, [("localhost".to_owned(), RunStatus::Running)]);
         for archive in [gzip(&plain), xz(&plain)] {
-            assert_eq!(from_archive(&archive, &OPEN, &KEEPING).unwrap(), update);
+            assert_eq!(runner(&archive, &OPEN, &KEEPING).unwrap(), update);
         }
     }
 
     #[test]
     fn events_of_large_uploads_are_shortened_and_the_log_is_not() {
-        let update = from_archive(&archive(12, "äöüäöüäöü"), &OPEN, &KEEPING).unwrap();
+        let update = runner(&archive(12, "äöüäöüäöü"), &OPEN, &KEEPING).unwrap();
         let cut = "äöüäö...";
         let expected = [cut, cut, cut, cut, cut, cut, "Truncated...", "", "", "", "", cut];
         assert_eq!(outputs(&update), expected);
         assert_eq!(update.log, "äöüäöüäöü\n".repeat(12));
         let small = Keeping { truncate_from: 1 << 20, ..KEEPING };
-        let update = from_archive(&archive(12, "äöüäöüäöü"), &OPEN, &small).unwrap();
+        let update = runner(&archive(12, "äöüäöüäöü"), &OPEN, &small).unwrap();
         assert_eq!(outputs(&update), ["äöüäöüäöü"; 12]);
+    }
+
+    #[test]
+    fn the_first_line_says_whose_events_they_are() {
+        let of = |archive: &[u8]| from_archive(archive, &OPEN, &KEEPING);
+        assert!(matches!(of(&gzip(&archive(3, "out"))), Ok(Update::Runner(_))));
+        let event = format!(
+            "\n{}\n",
+            json!({"type": "playbook_run_update", "version": 3, "correlation_id": uuid::Uuid::nil()})
+        );
+        for archive in [event.clone().into_bytes(), gzip(event.as_bytes()), xz(event.as_bytes())] {
+            assert!(matches!(of(&archive), Ok(Update::Satellite(_))));
+        }
+        let mixed = [event.as_bytes(), &archive(1, "out")].concat();
+        assert_eq!(of(&mixed).unwrap_err().0, "line 3: type is missing");
+        assert_eq!(of(b"").unwrap_err().0, "it holds no events");
     }
 
     #[test]

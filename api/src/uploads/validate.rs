@@ -172,7 +172,9 @@ impl Reading {
 const CORRELATION_ID: &str = "crc_dispatcher_correlation_id";
 
 /// A member that is there, whatever its value; `null` is one too.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(value).map(Some)
 }
 
@@ -229,7 +231,7 @@ struct RawData<'a> {
 }
 
 /// A JSON object and nothing after it. An array, which would also do for a struct, is none.
-fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T, String> {
+pub(super) fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T, String> {
     if bytes.first() != Some(&b'{') {
         return Err(format!("{what} must be a JSON object"));
     }
@@ -237,7 +239,7 @@ fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T, Stri
         .map_err(|error| format!("{what} is not valid JSON (column {})", error.column()))
 }
 
-fn optional<T: DeserializeOwned>(
+pub(super) fn optional<T: DeserializeOwned>(
     raw: Option<&RawValue>,
     member: &str,
     kind: &str,
@@ -246,7 +248,7 @@ fn optional<T: DeserializeOwned>(
     raw.map(parse).transpose().map_err(|_| format!("{member} must be {kind}"))
 }
 
-fn required<T: DeserializeOwned>(
+pub(super) fn required<T: DeserializeOwned>(
     raw: Option<&RawValue>,
     member: &str,
     kind: &str,
@@ -263,7 +265,7 @@ fn lenient<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
 
-fn clean(text: String) -> String {
+pub(super) fn clean(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use dispatcher_api::{
+    config::{source::Source, uploads::UploadSettings},
     execution::model::{
         AppendBatch, AppendOutcome, ClaimRequest, Finish, FinishOutcome, Hold, OutcomeSoFar,
         Waiting,
@@ -13,7 +14,10 @@ use dispatcher_api::{
         RunHostQuery, RunHostRow, RunQuery,
     },
     store::Stores,
-    uploads::model::{ClaimedUpload, RunnerUpdate, Upload, UploadState},
+    uploads::{
+        model::{ClaimedUpload, RunnerUpdate, Update, Upload, UploadState},
+        update::from_archive,
+    },
 };
 use dispatcher_wire::{RunStatus, execution::Doorbell};
 use time::{Duration, OffsetDateTime};
@@ -270,6 +274,32 @@ pub fn update(run: &NewRun, status: RunStatus, hosts: &[&str], log: &str) -> Run
         events: Vec::new(),
         error: None,
     }
+}
+
+/// A run of hosts behind a Satellite, known by these inventory ids.
+#[must_use]
+pub fn satellite_run(org_id: &str, hosts: &[Uuid], response_full: bool) -> NewRun {
+    let host = |id: &Uuid| NewRunHost {
+        id: Uuid::new_v4(),
+        host: id.to_string(),
+        inventory_id: Some(*id),
+        subscription_manager_id: None,
+    };
+    NewRun {
+        sat_id: Some(Uuid::new_v4()),
+        sat_org_id: Some("5".to_owned()),
+        response_full,
+        hosts: hosts.iter().map(host).collect(),
+        ..foreign_run(org_id)
+    }
+}
+
+/// What an archive of these events says, by the limits that are the defaults.
+#[must_use]
+pub fn said(events: &[serde_json::Value]) -> Update {
+    let settings = UploadSettings::read(&mut Source::default(), "https://d.example");
+    let archive = crate::foreign::lines(events);
+    from_archive(&archive, &settings.opening, &settings.keeping).expect("it is valid")
 }
 
 /// The bell of a recipient whose worker executes one run after the other.

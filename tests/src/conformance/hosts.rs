@@ -102,7 +102,7 @@ pub async fn status_filters(subject: &Subject) {
         let mut update = update(run, RunStatus::Running, &[host], "");
         update.hosts[0].1 = RunStatus::Success;
         let upload = claimed_upload(&subject.stores, &upload(&org, at)).await;
-        subject.stores.uploads.apply(&upload, &update, at).await.unwrap();
+        subject.stores.uploads.apply(&upload, &update.clone().into(), at).await.unwrap();
     }
     for expired in [false, true] {
         if expired {
@@ -151,7 +151,7 @@ pub async fn stored_logs_are_capped(subject: &Subject) {
     let log = format!("begin {} end", "\u{20ac}".repeat(500));
     let uploaded = claimed_upload(&subject.stores, &upload(&org, at)).await;
     let update = update(&run, RunStatus::Success, &["a", "b"], &log);
-    subject.stores.uploads.apply(&uploaded, &update, at).await.unwrap();
+    subject.stores.uploads.apply(&uploaded, &update.clone().into(), at).await.unwrap();
     for cap in [log.len(), log.len() + 1, usize::MAX] {
         let query = RunHostQuery { log_cap: cap, ..all_hosts(&org) };
         let rows = subject.stores.runs.list_hosts(&query).await.unwrap().rows;

@@ -57,9 +57,9 @@ pub async fn claimed_oldest_first_with_a_lease(subject: &Subject) {
     assert_eq!((again.upload.id, again.upload.attempt), (uploads[1].id, 2));
     assert!(!subject.stores.uploads.reject(&first, "too late").await.unwrap());
     let update = update(&run(&org), RunStatus::Success, &["a"], "");
-    let late = subject.stores.uploads.apply(&first, &update, at).await.unwrap();
+    let late = subject.stores.uploads.apply(&first, &update.clone().into(), at).await.unwrap();
     assert_eq!(late, ApplyOutcome::NotYours);
-    let applied = subject.stores.uploads.apply(&again, &update, at).await.unwrap();
+    let applied = subject.stores.uploads.apply(&again, &update.clone().into(), at).await.unwrap();
     assert_eq!(applied, ApplyOutcome::NoRun);
 }
 
@@ -165,7 +165,7 @@ pub async fn what_is_not_needed(subject: &Subject) {
     let applied = upload(&org, at);
     let claimed = claimed_upload(&subject.stores, &applied).await;
     let update = update(&run, RunStatus::Success, &["a"], "");
-    subject.stores.uploads.apply(&claimed, &update, at).await.unwrap();
+    subject.stores.uploads.apply(&claimed, &update.clone().into(), at).await.unwrap();
     let invalid = upload(&org, at);
     let claimed = claimed_upload(&subject.stores, &invalid).await;
     subject.stores.uploads.reject(&claimed, "no").await.unwrap();

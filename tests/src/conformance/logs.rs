@@ -68,7 +68,7 @@ pub async fn slices_of_host_logs(subject: &Subject) {
     {
         let uploaded = claimed_upload(&subject.stores, &upload(&org, at)).await;
         let update = update(&run, status, &[host], log);
-        subject.stores.uploads.apply(&uploaded, &update, at).await.unwrap();
+        subject.stores.uploads.apply(&uploaded, &update.clone().into(), at).await.unwrap();
         let end = status.is_final();
         every_slice(subject, &run, Some(host), log.as_bytes(), end).await;
         every_slice(subject, &run, None, log.as_bytes(), end).await;

@@ -39,6 +39,7 @@ pub mod recipients;
 pub mod registrations;
 pub mod retention;
 pub mod runs;
+pub mod satellites;
 pub mod sending;
 pub mod upkeep;
 pub mod uploads;

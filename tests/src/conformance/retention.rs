@@ -51,7 +51,7 @@ async fn uploaded(subject: &Subject) -> NewRun {
     let mut said = update(&one, RunStatus::Success, &["a"], "it went well\n");
     let event = RunnerEvent { event: "verbose".to_owned(), ..RunnerEvent::default() };
     said.events = vec![event; 3];
-    subject.stores.uploads.apply(&claimed, &said, at).await.unwrap();
+    subject.stores.uploads.apply(&claimed, &said.clone().into(), at).await.unwrap();
     one
 }
 

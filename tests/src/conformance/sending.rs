@@ -58,7 +58,7 @@ pub async fn doubt_is_settled_by_an_upload(subject: &Subject) {
     assert_eq!(subject.told(run.id).await, [""; 0]);
     let uploaded = claimed_upload(&subject.stores, &upload(&run.org_id, at)).await;
     let success = update(&run, RunStatus::Success, &["a", "b"], "log");
-    subject.stores.uploads.apply(&uploaded, &success, at).await.unwrap();
+    subject.stores.uploads.apply(&uploaded, &success.clone().into(), at).await.unwrap();
     let mut told = CREATED.to_vec();
     told.extend(["run update success", "run_host create success", "run_host update success"]);
     told.sort_unstable();

@@ -39,7 +39,7 @@ pub async fn runs_and_hosts_time_out(subject: &Subject) {
     let mut success = update(&over, RunStatus::Running, &["a"], "");
     success.hosts[0].1 = RunStatus::Success;
     let uploaded = claimed_upload(&subject.stores, &upload(&over.org_id, at)).await;
-    subject.stores.uploads.apply(&uploaded, &success, at).await.unwrap();
+    subject.stores.uploads.apply(&uploaded, &success.clone().into(), at).await.unwrap();
     assert_eq!(expire(subject, at - Duration::microseconds(1)).await, (0, 0));
     assert_eq!(expire(subject, at).await, (2, 2));
     assert_eq!(expire(subject, at).await, (0, 0));

@@ -24,7 +24,7 @@ async fn apply(
     at: OffsetDateTime,
 ) -> ApplyOutcome {
     let claimed = claimed_upload(&subject.stores, &upload(org, at)).await;
-    subject.stores.uploads.apply(&claimed, update, at).await.unwrap()
+    subject.stores.uploads.apply(&claimed, &update.clone().into(), at).await.unwrap()
 }
 
 /// From running to success by two uploads: states, logs and events are replaced, hosts appear.
@@ -113,7 +113,7 @@ pub async fn the_run_is_found(subject: &Subject) {
     assert_eq!(apply(subject, &org, &unknown, at).await, ApplyOutcome::NoRun);
     let bound = Upload { run_id: Some(runs[2].id), ..upload(&org, at) };
     let bound = claimed_upload(&subject.stores, &bound).await;
-    let outcome = subject.stores.uploads.apply(&bound, &success, at).await.unwrap();
+    let outcome = subject.stores.uploads.apply(&bound, &success.clone().into(), at).await.unwrap();
     assert_eq!(outcome, ApplyOutcome::NoRun, "the token is another run's");
     for run in &runs {
         assert_eq!(status(&subject.stores, run).await, RunStatus::Running);
@@ -134,15 +134,16 @@ pub async fn applied_once(subject: &Subject) {
     create(&subject.stores, std::slice::from_ref(&run)).await;
     let claimed = claimed_upload(&subject.stores, &upload(&org, at)).await;
     let running = update(&run, RunStatus::Running, &["a"], "x");
-    let first = subject.stores.uploads.apply(&claimed, &running, at).await.unwrap();
+    let first = subject.stores.uploads.apply(&claimed, &running.clone().into(), at).await.unwrap();
     assert_eq!(first, ApplyOutcome::Applied);
     let told = subject.told(run.id).await;
-    let again = subject.stores.uploads.apply(&claimed, &running, at).await.unwrap();
+    let again = subject.stores.uploads.apply(&claimed, &running.clone().into(), at).await.unwrap();
     assert_eq!(again, ApplyOutcome::Applied);
     assert_eq!(subject.told(run.id).await, told);
     assert!(!subject.stores.uploads.reject(&claimed, "too late").await.unwrap());
     let foreign = ClaimedUpload { claim: Uuid::nil(), ..claimed };
-    let refused = subject.stores.uploads.apply(&foreign, &running, at).await.unwrap();
+    let refused =
+        subject.stores.uploads.apply(&foreign, &running.clone().into(), at).await.unwrap();
     assert_eq!(refused, ApplyOutcome::NotYours);
     let lease = std::time::Duration::from_secs(1);
     let later = at + Duration::hours(1);
@@ -184,7 +185,12 @@ pub async fn runs_of_workers_are_left_alone(subject: &Subject) {
             let claimed = claimed_upload(&subject.stores, &upload).await;
             let success = update(run, RunStatus::Success, &["a"], "forged");
             for _ in 0..2 {
-                let outcome = subject.stores.uploads.apply(&claimed, &success, at).await.unwrap();
+                let outcome = subject
+                    .stores
+                    .uploads
+                    .apply(&claimed, &success.clone().into(), at)
+                    .await
+                    .unwrap();
                 assert_eq!(outcome, ApplyOutcome::NoRun);
             }
             let rows = subject.stores.uploads.list(&org, 10, 0).await.unwrap().rows;
@@ -255,7 +261,8 @@ pub async fn overtaken(subject: &Subject) {
     let late = upload(&org, at + Duration::seconds(1));
     let claimed = claimed_upload(&subject.stores, &late).await;
     let shorter = with(2, RunStatus::Running, "two");
-    let outcome = subject.stores.uploads.apply(&claimed, &shorter, at).await.unwrap();
+    let outcome =
+        subject.stores.uploads.apply(&claimed, &shorter.clone().into(), at).await.unwrap();
     assert_eq!(outcome, ApplyOutcome::OutOfDate);
     assert_eq!(subject.told(run.id).await, told);
     assert_eq!(host_rows(&subject.stores, &run).await[0].log, "three");

@@ -39,6 +39,8 @@ const PURE: &[&str] = &[
     "facts.rs",
     "labels.rs",
     "systems.rs",
+    "progress.rs",
+    "satellite.rs",
 ];
 
 /// The paths a file names: `["crate", "store", "RunStore"]`, `["axum", "Json"]`, …

@@ -62,6 +62,8 @@ mod runs_faults;
 mod runs_idempotency;
 mod runs_lists;
 mod runs_logs;
+mod satellites;
+mod satellites_order;
 mod serve_postgres;
 mod services;
 mod several_instances;

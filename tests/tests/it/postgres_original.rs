@@ -186,7 +186,7 @@ async fn an_upload_full_of_nul_is_applied_to_a_run_of_the_original() {
         events: vec![event],
         error: Some(("CO\0DE".to_owned(), "why\0".to_owned())),
     };
-    let applied = stores.uploads.apply(&claimed, &update, now()).await.unwrap();
+    let applied = stores.uploads.apply(&claimed, &update.clone().into(), now()).await.unwrap();
     assert_eq!(applied, ApplyOutcome::Applied);
     let hosts = stores.runs.list_hosts(&host_query(RunHostFilter::default())).await.unwrap().rows;
     let of_run: BTreeMap<_, _> = hosts

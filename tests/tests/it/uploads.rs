@@ -290,7 +290,7 @@ async fn what_is_not_an_upload_is_refused_and_leaves_nothing() {
     let events = lines(&foreign.transcript(&["a"]));
     let archive = |size: usize| form("file", Some(JSONL), &vec![b' '; size]);
     let plain = || form("upload", None, &events);
-    let satellite = form("file", Some("application/vnd.redhat.playbook-sat.v3+jsonl"), &events);
+    let old_satellite = form("file", Some("application/vnd.redhat.playbook-sat.v2+jsonl"), &events);
     let text = form("file", Some("text/html"), &events);
     let nothing = form("file", None, b"");
     let other_part = form("metadata", None, b"{}");
@@ -301,7 +301,7 @@ async fn what_is_not_an_upload_is_refused_and_leaves_nothing() {
         (&format!("{base}?token="), plain(), 401, "upload_unauthorized"),
         (&format!("{own}0"), plain(), 401, "upload_unauthorized"),
         (&old, plain(), 401, "upload_unauthorized"),
-        (own, satellite, 415, "upload_type_unsupported"),
+        (own, old_satellite, 415, "upload_type_unsupported"),
         (own, text, 415, "upload_type_unsupported"),
         (own, nothing, 400, "upload_unreadable"),
         (own, other_part, 400, "upload_part_missing"),

@@ -10,13 +10,14 @@ use dispatcher_api::{
     },
     store::{Stores, sqlite},
     uploads::{
-        model::{RunnerUpdate, Upload, UploadState},
+        model::{Update, Upload, UploadState},
         update,
     },
 };
 use dispatcher_tests::{
     conformance::fixtures::{create, foreign_run, host_rows, now, status},
     foreign::{lines, stats, transcript},
+    postgres::Database,
 };
 use dispatcher_wire::RunStatus;
 use proptest::{prelude::*, sample::Index};
@@ -51,7 +52,7 @@ fn limits() -> (Opening, Keeping) {
     (settings.opening, settings.keeping)
 }
 
-async fn apply(stores: &Stores, org_id: &str, update: &RunnerUpdate) {
+async fn apply(stores: &Stores, org_id: &str, update: &Update) {
     let id = Uuid::new_v4();
     let upload = Upload {
         id,
@@ -91,6 +92,22 @@ async fn left(
     (status(stores, &run).await, hosts)
 }
 
+/// Cumulative uploads of these lengths end as the longest of them alone.
+async fn agrees(stores: &Stores, story: &Story, order: &[Index]) -> Result<(), TestCaseError> {
+    let whole = events(story, Uuid::nil()).len();
+    let lengths: Vec<usize> = order.iter().map(|index| index.index(whole) + 1).collect();
+    let longest = *lengths.iter().max().unwrap();
+    let mixed = left(stores, story, &lengths).await;
+    let straight = left(stores, story, &[longest]).await;
+    // Before any host is known, the run has the contract's host `localhost`, which stays.
+    let named = |hosts: &[(String, RunStatus, String)]| -> Vec<_> {
+        hosts.iter().filter(|host| host.0 != "localhost").cloned().collect()
+    };
+    prop_assert_eq!(mixed.0, straight.0);
+    prop_assert_eq!(named(&mixed.1), named(&straight.1));
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
 
@@ -103,18 +120,18 @@ proptest! {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let stores: Stores = sqlite::Store::open(directory.path()).unwrap();
-            let whole = events(&story, Uuid::nil()).len();
-            let lengths: Vec<usize> = order.iter().map(|index| index.index(whole) + 1).collect();
-            let longest = *lengths.iter().max().unwrap();
-            let mixed = left(&stores, &story, &lengths).await;
-            let straight = left(&stores, &story, &[longest]).await;
-            // Before any host is known, the run has the contract's host `localhost`, which stays.
-            let named = |hosts: &[(String, RunStatus, String)]| -> Vec<_> {
-                hosts.iter().filter(|host| host.0 != "localhost").cloned().collect()
-            };
-            prop_assert_eq!(mixed.0, straight.0);
-            prop_assert_eq!(named(&mixed.1), named(&straight.1));
-            Ok(())
+            agrees(&stores, &story, &order).await
         })?;
     }
+}
+
+#[test]
+fn the_longest_upload_decides_on_postgresql() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let database = runtime.block_on(Database::migrated()).unwrap();
+    let stores = runtime.block_on(database.stores()).unwrap();
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) };
+    proptest!(config, |(story in story(), order in proptest::collection::vec(any::<Index>(), 1..7))| {
+        runtime.block_on(agrees(&stores, &story, &order))?;
+    });
 }

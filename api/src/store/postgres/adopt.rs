@@ -15,7 +15,7 @@ const ORIGINAL_VERSION: i64 = 16;
 /// Where applied migrations are noted.
 pub(super) const HISTORY: &str = "refinery_schema_history";
 /// Our side tables.
-pub(super) const SIDE_TABLES: [&str; 18] = [
+pub(super) const SIDE_TABLES: [&str; 19] = [
     "run_work",
     "run_output",
     "run_error",
@@ -34,6 +34,7 @@ pub(super) const SIDE_TABLES: [&str; 18] = [
     "leases",
     "instances",
     "registrations",
+    "satellite_progress",
 ];
 const CONTRACT_COLUMNS: [&str; 29] = [
     "runs.id",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
 use dispatcher_wire::RunStatus;
+use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -14,12 +15,13 @@ use super::{
     fault::Fault,
     outbox::{self, Changes},
     rows::{self, held, held_document, run_columns},
+    satellite,
 };
 use crate::{
     events::model::EventType,
     runs::model::{RunHostRow, RunRow},
     uploads::model::{
-        ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState, of_a_worker,
+        ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, Update, UploadState, of_a_worker,
     },
 };
 
@@ -27,7 +29,7 @@ use crate::{
 pub(super) async fn apply(
     transaction: &Transaction<'_>,
     upload: &ClaimedUpload,
-    update: &RunnerUpdate,
+    update: &Update,
     now: OffsetDateTime,
 ) -> Result<ApplyOutcome, Fault> {
     const MINE: &str = "
@@ -43,8 +45,8 @@ pub(super) async fn apply(
         (Some(UploadState::Applied), Some(_)) => return Ok(ApplyOutcome::NoRun),
         _ => return Ok(ApplyOutcome::NotYours),
     }
-    let Some(run) = find(transaction, upload, update).await? else {
-        let correlation_id = update.correlation_id;
+    let correlation_id = update.correlation_id();
+    let Some(run) = find(transaction, upload, correlation_id).await? else {
         let org_id = &upload.upload.org_id;
         let why =
             format!("organisation {org_id} has no such run with correlation id {correlation_id}");
@@ -57,13 +59,23 @@ pub(super) async fn apply(
     }
     // An upload proves that the run was delivered.
     outbox::settle(transaction, &[run.id]).await?;
-    if update.is_out_of_date(stored_events(transaction, run.id).await?) {
-        mark(transaction, upload, Some(OUT_OF_DATE.to_owned())).await?;
-        return Ok(ApplyOutcome::OutOfDate);
-    }
     let mut changes = Changes::default();
-    let run = update_run(transaction, run, update, now, &mut changes).await?;
-    update_hosts(transaction, &run, update, now, &mut changes).await?;
+    let run = match update {
+        Update::Runner(update) => {
+            if update.is_out_of_date(stored_events(transaction, run.id).await?) {
+                mark(transaction, upload, Some(OUT_OF_DATE.to_owned())).await?;
+                return Ok(ApplyOutcome::OutOfDate);
+            }
+            let status = after(run.status, update.status);
+            let report = (status, &*update.events, update.error.as_ref());
+            let run = update_run(transaction, run, report, now, &mut changes).await?;
+            update_hosts(transaction, &run, update, now, &mut changes).await?;
+            run
+        }
+        Update::Satellite(update) => {
+            satellite::update(transaction, run, update, now, &mut changes).await?
+        }
+    };
     if run.status.is_final() {
         // Whoever the last report does not name, such as the `localhost` of a report without hosts,
         // has nobody left who would report on it.
@@ -95,7 +107,7 @@ async fn stored_events(transaction: &Transaction<'_>, run_id: Uuid) -> Result<i6
 async fn find(
     transaction: &Transaction<'_>,
     upload: &ClaimedUpload,
-    update: &RunnerUpdate,
+    correlation_id: Uuid,
 ) -> Result<Option<RunRow>, Fault> {
     const FIND: &str = concat!(
         "SELECT ",
@@ -106,7 +118,7 @@ async fn find(
     );
     let org_id = held(&upload.upload.org_id);
     let bound = upload.upload.run_id;
-    let row = one(transaction, FIND, &[&org_id, &update.correlation_id, &bound]).await?;
+    let row = one(transaction, FIND, &[&org_id, &correlation_id, &bound]).await?;
     row.map(|row| rows::run(&row)).transpose()
 }
 
@@ -120,34 +132,31 @@ async fn mark(
     Ok(())
 }
 
-/// Whether a row in this state takes a report at all, and the state it has then.
-fn after(stored: RunStatus, reported: RunStatus) -> Option<RunStatus> {
-    match stored {
-        RunStatus::Success | RunStatus::Failure => None,
-        _ if stored.may_become(reported) => Some(reported),
-        _ => Some(stored),
-    }
+const fn after(stored: RunStatus, reported: RunStatus) -> RunStatus {
+    if stored.may_become(reported) { reported } else { stored }
 }
 
-async fn update_run(
+/// Gives a run its state, replaces its events, and notes what went wrong. What succeeded or failed
+/// stays as it is.
+pub(super) async fn update_run(
     transaction: &Transaction<'_>,
     mut run: RunRow,
-    update: &RunnerUpdate,
+    (status, events, error): (RunStatus, &[impl Serialize], Option<&(String, String)>),
     now: OffsetDateTime,
     changes: &mut Changes,
 ) -> Result<RunRow, Fault> {
     const UPDATE: &str = "
         UPDATE runs SET status = $2::text::runs_status, events = $3, updated_at = $4 WHERE id = $1";
-    let Some(status) = after(run.status, update.status) else {
+    if matches!(run.status, RunStatus::Success | RunStatus::Failure) {
         return Ok(run);
-    };
+    }
     run.status = status;
     run.updated_at = now;
-    let events = serde_json::to_value(&update.events)
+    let events = serde_json::to_value(events)
         .map_err(|error| Fault::broken(format!("events that cannot be stored: {error}")))?;
     let events = held_document(events);
     execute(transaction, UPDATE, &[&run.id, &run.status.as_str(), &events, &now]).await?;
-    if let Some((code, details)) = &update.error {
+    if let Some((code, details)) = error {
         let (code, details) = (code.clone(), details.clone());
         note(transaction, &[Problem { run_id: run.id, code, details }]).await?;
     }

@@ -37,6 +37,7 @@ mod registrations;
 mod retention;
 mod rows;
 mod runs;
+mod satellite;
 mod servers;
 mod totals;
 mod upkeep;

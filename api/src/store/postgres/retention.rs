@@ -222,6 +222,7 @@ async fn purge_output(
     const CHUNKS: &str = "DELETE FROM run_output WHERE run_id = ANY($1)";
     const LENGTHS: &str =
         "UPDATE run_work SET output_bytes = 0 WHERE run_id = ANY($1) AND output_bytes <> 0";
+    const PROGRESS: &str = "DELETE FROM satellite_progress WHERE run_id = ANY($1)";
     const LOGS: &str = "
         UPDATE run_hosts SET log = '', events = '[]'
         WHERE run_id = ANY($1) AND (log <> '' OR pg_column_size(events) > 16)";
@@ -229,7 +230,7 @@ async fn purge_output(
         "UPDATE runs SET events = '[]' WHERE id = ANY($1) AND pg_column_size(events) > 16";
     let locked = all(transaction, LOCK, &[&before, &runs]).await?;
     let ids = locked.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Uuid>, _>>()?;
-    for text in [CHUNKS, LENGTHS, LOGS, EVENTS] {
+    for text in [CHUNKS, LENGTHS, PROGRESS, LOGS, EVENTS] {
         execute(transaction, text, &[&ids]).await?;
     }
     Ok(Purged { outputs: ids.len() as u64, ..Purged::default() })
@@ -250,12 +251,13 @@ async fn purge_runs(
     );
     const UPLOADS: &str = "DELETE FROM uploads WHERE run_id = ANY($1) RETURNING object";
     // What refers to a run goes before it.
-    const SIDES: [&str; 5] = [
+    const SIDES: [&str; 6] = [
         "DELETE FROM run_work WHERE run_id = ANY($1)",
         "DELETE FROM run_output WHERE run_id = ANY($1)",
         "DELETE FROM run_error WHERE run_id = ANY($1)",
         "DELETE FROM run_dispatch WHERE run_id = ANY($1)",
         "DELETE FROM run_sequence WHERE run_id = ANY($1)",
+        "DELETE FROM satellite_progress WHERE run_id = ANY($1)",
     ];
     const HOSTS: &str = "DELETE FROM run_hosts WHERE run_id = ANY($1)";
     const RUNS: &str = "DELETE FROM runs WHERE id = ANY($1)";

@@ -17,7 +17,7 @@ use crate::{
     runs::model::Rows,
     store::{StoreResult, UploadStore},
     uploads::model::{
-        ApplyOutcome, ClaimedUpload, MAX_APPLY_ATTEMPTS, RunnerUpdate, Upload, UploadState,
+        ApplyOutcome, ClaimedUpload, MAX_APPLY_ATTEMPTS, Update, Upload, UploadState,
     },
 };
 
@@ -75,7 +75,7 @@ impl UploadStore for PostgresStore {
     async fn apply(
         &self,
         upload: &ClaimedUpload,
-        update: &RunnerUpdate,
+        update: &Update,
         now: OffsetDateTime,
     ) -> StoreResult<ApplyOutcome> {
         self.retrying(|| async {

@@ -7,6 +7,7 @@ use std::{
 
 use dispatcher_wire::RunStatus;
 use rusqlite::{Transaction, params};
+use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -15,13 +16,14 @@ use super::{
     changes::{end_running_hosts, hosts_of, set_error, take_as_sent},
     encode::{At, RUN, State, first, run, to_json, without_nul},
     outbox::{host_events, run_event},
+    satellite,
     uploads::{close, held},
 };
 use crate::{
     events::model::EventType,
     runs::model::{RunHostRow, RunRow},
     uploads::model::{
-        ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, UploadState, of_a_worker,
+        ApplyOutcome, ClaimedUpload, OUT_OF_DATE, RunnerUpdate, Update, UploadState, of_a_worker,
     },
 };
 
@@ -29,7 +31,7 @@ use crate::{
 pub(super) fn apply(
     tx: &Transaction<'_>,
     upload: &ClaimedUpload,
-    update: &RunnerUpdate,
+    update: &Update,
     now: OffsetDateTime,
 ) -> StoreResult<ApplyOutcome> {
     let Some(held) = held(tx, upload)? else {
@@ -43,10 +45,11 @@ pub(super) fn apply(
         (UploadState::Applied, Some(_)) => return Ok(ApplyOutcome::NoRun),
         (UploadState::Invalid | UploadState::Poisoned, _) => return Ok(ApplyOutcome::NotYours),
     }
-    let Some(mut run) = find(tx, upload, update.correlation_id)? else {
+    let correlation_id = update.correlation_id();
+    let Some(mut run) = find(tx, upload, correlation_id)? else {
         let reason = format!(
-            "organisation {} has no such run with correlation id {}",
-            upload.upload.org_id, update.correlation_id
+            "organisation {} has no such run with correlation id {correlation_id}",
+            upload.upload.org_id
         );
         close(tx, upload, UploadState::Applied, Some(&reason))?;
         return Ok(ApplyOutcome::NoRun);
@@ -57,12 +60,18 @@ pub(super) fn apply(
     }
     // An upload proves that the run was delivered.
     take_as_sent(tx, &run)?;
-    if update.is_out_of_date(stored_events(tx, run.id)?) {
-        close(tx, upload, UploadState::Applied, Some(OUT_OF_DATE))?;
-        return Ok(ApplyOutcome::OutOfDate);
+    match update {
+        Update::Runner(update) => {
+            if update.is_out_of_date(stored_events(tx, run.id)?) {
+                close(tx, upload, UploadState::Applied, Some(OUT_OF_DATE))?;
+                return Ok(ApplyOutcome::OutOfDate);
+            }
+            let status = after(run.status, update.status);
+            update_run(tx, &mut run, (status, &*update.events, update.error.as_ref()), now)?;
+            update_hosts(tx, &run, update, now)?;
+        }
+        Update::Satellite(update) => satellite::update(tx, &mut run, update, now)?,
     }
-    update_run(tx, &mut run, update, now)?;
-    update_hosts(tx, &run, update, now)?;
     if run.status.is_final() {
         // Whoever the last report does not name, such as the `localhost` of a report without hosts,
         // has nobody left who would report on it.
@@ -98,24 +107,26 @@ fn stored_events(tx: &Transaction<'_>, run_id: Uuid) -> StoreResult<i64> {
     Ok(tx.prepare_cached(count)?.query_row([run_id], |row| row.get(0))?)
 }
 
-/// Replaces the events of a run, and its state as far as the one it has allows. What succeeded or
-/// failed stays as it is.
-fn update_run(
+const fn after(stored: RunStatus, reported: RunStatus) -> RunStatus {
+    if stored.may_become(reported) { reported } else { stored }
+}
+
+/// Gives a run its state, replaces its events, and notes what went wrong. What succeeded or failed
+/// stays as it is.
+pub(super) fn update_run(
     tx: &Transaction<'_>,
     run: &mut RunRow,
-    update: &RunnerUpdate,
+    (status, events, error): (RunStatus, &[impl Serialize], Option<&(String, String)>),
     now: OffsetDateTime,
 ) -> StoreResult<()> {
     if matches!(run.status, RunStatus::Success | RunStatus::Failure) {
         return Ok(());
     }
-    if run.status.may_become(update.status) {
-        run.status = update.status;
-    }
+    run.status = status;
     run.updated_at = now;
     tx.prepare_cached("UPDATE runs SET status = ?2, events = ?3, updated_at = ?4 WHERE id = ?1")?
-        .execute(params![run.id, State(run.status), to_json(&update.events)?, At(now)])?;
-    if let Some((code, details)) = &update.error {
+        .execute(params![run.id, State(run.status), to_json(&events)?, At(now)])?;
+    if let Some((code, details)) = error {
         set_error(tx, run.id, code, details)?;
     }
     run_event(tx, run, EventType::Update)

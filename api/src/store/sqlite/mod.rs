@@ -39,6 +39,7 @@ mod recipients;
 mod registrations;
 mod retention;
 mod runs;
+mod satellite;
 mod upkeep;
 mod uploads;
 mod work;

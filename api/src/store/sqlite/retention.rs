@@ -200,6 +200,7 @@ fn purge_output(
     for sql in [
         "DELETE FROM run_output WHERE run_id = ?1",
         "UPDATE run_work SET output_bytes = 0 WHERE run_id = ?1",
+        "DELETE FROM satellite_progress WHERE run_id = ?1",
         "UPDATE run_hosts SET log = '', events = '[]' WHERE run_id = ?1",
         "UPDATE runs SET events = '[]' WHERE id = ?1",
     ] {
@@ -211,6 +212,10 @@ fn purge_output(
     Ok(Purged { outputs: over.len() as u64, ..Purged::default() })
 }
 
+/// What goes with a run.
+const SIDES: [&str; 6] =
+    ["run_work", "run_output", "run_error", "run_dispatch", "run_sequence", "satellite_progress"];
+
 fn purge_runs(
     tx: &Transaction<'_>,
     runs: &[Uuid],
@@ -221,7 +226,7 @@ fn purge_runs(
     for id in over(tx, runs, before)? {
         let Some(run) = find_run(tx, id)? else { continue };
         run_event_at(tx, &run, EventType::Delete, now)?;
-        for table in ["run_work", "run_output", "run_error", "run_dispatch", "run_sequence"] {
+        for table in SIDES {
             let sql = format!("DELETE FROM {table} WHERE run_id = ?1");
             tx.prepare_cached(&sql)?.execute([id])?;
         }

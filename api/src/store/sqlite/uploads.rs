@@ -16,7 +16,7 @@ use super::{
 use crate::{
     runs::model::Rows,
     uploads::model::{
-        ApplyOutcome, ClaimedUpload, MAX_APPLY_ATTEMPTS, RunnerUpdate, Upload, UploadState,
+        ApplyOutcome, ClaimedUpload, MAX_APPLY_ATTEMPTS, Update, Upload, UploadState,
     },
 };
 
@@ -44,7 +44,7 @@ impl UploadStore for Store {
     async fn apply(
         &self,
         upload: &ClaimedUpload,
-        update: &RunnerUpdate,
+        update: &Update,
         now: OffsetDateTime,
     ) -> StoreResult<ApplyOutcome> {
         let (upload, update) = (upload.clone(), update.clone());

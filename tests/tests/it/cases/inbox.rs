@@ -1,6 +1,6 @@
 //! Uploads, what time does, stored playbooks.
 
-use dispatcher_tests::conformance::{inbox, playbooks, upkeep, uploads};
+use dispatcher_tests::conformance::{inbox, playbooks, satellites, upkeep, uploads};
 
 use super::super::subject;
 
@@ -152,4 +152,29 @@ async fn playbooks_content_is_found_by_organisation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_nul_is_replaced() {
     uploads::nul_is_replaced(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn satellites_a_run_reports_its_hosts() {
+    satellites::a_run_reports_its_hosts(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn satellites_pieces_find_their_places() {
+    satellites::pieces_find_their_places(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn satellites_an_end_is_an_end() {
+    satellites::an_end_is_an_end(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn satellites_only_the_end_of_a_run_is_needed() {
+    satellites::only_the_end_of_a_run_is_needed(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn satellites_what_is_known_goes_with_the_run() {
+    satellites::what_is_known_goes_with_the_run(&subject().await).await;
 }
