@@ -1,8 +1,8 @@
 # Every target works on a fresh machine: it says or installs what it needs first.
-# Variables: PORT, DATA_DIR, ONCE=1 (make run, make demo); RATE (make demo); BASE, IMAGE, PREBUILT (make image); LONG=1, PROFILE=dev (make test-host).
+# Variables: FUZZ_SECONDS, FUZZ_SEED (make fuzz, make test); PORT, DATA_DIR, ONCE=1 (make run, make demo); RATE (make demo); BASE, IMAGE, PREBUILT (make image); LONG=1, PROFILE=dev (make test-host).
 
 .DEFAULT_GOAL := help
-.PHONY: help deps run test test-host demo image programs bench lint ci
+.PHONY: help deps run test fuzz test-host demo image programs bench lint ci
 
 # What test-host does where LONG=1 is not said: every part once, in less than ten minutes.
 SHORT := first:: image:: lossless::nothing refused:: scales:: secrets::
@@ -32,6 +32,10 @@ test: ## Every test, with its own private services.
 	@scripts/deps.sh test
 	cargo build --locked --workspace --all-targets
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked --workspace
+
+fuzz: ## Fuzz every parser of strangers' input, a minute each (FUZZ_SECONDS, FUZZ_SEED).
+	@scripts/deps.sh test
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --workspace --test fuzz -- --nocapture --test-threads=2
 
 test-host: ## The deployment on real hosts (root; systemd, Podman, HAProxy in namespaces). LONG=1 for all of it.
 	@scripts/deps.sh host

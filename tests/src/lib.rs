@@ -13,6 +13,7 @@ pub mod consumer;
 pub mod counting;
 mod device;
 pub mod foreign;
+pub mod fuzz;
 pub mod guarded;
 pub mod haproxy;
 pub mod home;

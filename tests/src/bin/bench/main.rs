@@ -1,4 +1,4 @@
-//! The figures of the hot paths: dispatch, event append, list. Each is printed as a ratio to a bare
+//! The figures of the hot paths: dispatch, event append, list, uploads. Each is printed as a ratio to a bare
 //! loop that writes or reads the same rows with the same driver, in the same run, on the same
 //! database, turn by turn; so the ratio says what the service adds, on any machine.
 //!
@@ -10,6 +10,7 @@ mod bare_postgres;
 mod bare_sqlite;
 mod measure;
 mod rows;
+mod uploads;
 
 use anyhow::Result;
 use dispatcher_api::store::Stores;
@@ -31,11 +32,13 @@ async fn main() -> Result<()> {
     let stores = dispatcher_api::store::sqlite::Store::open(directory.path())?;
     let mut bare = bare_sqlite::Sqlite::open(directory.path())?;
     measured("SQLite", &stores, &mut bare, runs).await?;
+    uploads::measure("SQLite", &stores, directory.path()).await?;
 
     let database = Database::migrated().await?;
     let stores = database.stores().await?;
     let mut bare = bare_postgres::Postgres::connect(&database.url).await?;
-    measured("PostgreSQL", &stores, &mut bare, runs).await
+    measured("PostgreSQL", &stores, &mut bare, runs).await?;
+    uploads::measure("PostgreSQL", &stores, directory.path()).await
 }
 
 async fn measured(name: &str, stores: &Stores, bare: &mut dyn Bare, runs: i64) -> Result<()> {
