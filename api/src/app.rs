@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{
         access::RunAccess, attempts::Attempts, current::Current, feeding,
-        known_workers::KnownWorkers, lookups::Lookups, principal::Role, psk::own_keys,
+        known_workers::KnownWorkers, lookups::Lookups, principal::Role, psk::own_keys, sources,
         sso::rules::SsoRules,
     },
     bus::{Wakeups, remote::Remote},
@@ -21,9 +21,16 @@ use crate::{
         connector::{ConnectorImpl, ConnectorSettings},
         outside::Choice,
         secrets::ServiceKey,
+        tenants::TenantsImpl,
         wakeups::WakeupsBy,
     },
-    connector::{Connector, limited::Limited, mock::MockConnector},
+    connector::{
+        Connector,
+        cloud_connector::{self, CloudConnector},
+        limited::Limited,
+        limiter::{Limiter, Rate, SharedBucket},
+        mock::MockConnector,
+    },
     execution::{self, Execution},
     http::{lifecycle::Lifecycle, request_id::RequestIds},
     instances::heartbeat::Heartbeat,
@@ -33,6 +40,7 @@ use crate::{
         inventory::{Inventory, InventoryClient, MockInventory},
         rbac::{MockRbac, Rbac, RbacClient},
         sources::{MockSources, Sources, SourcesClient},
+        tenants::{DynamicMock, FixedMock, Tenants, Translator},
     },
     storage::Objects,
     store::Stores,
@@ -65,6 +73,8 @@ pub struct Shared {
     pub execution: Arc<Execution>,
     /// The way to foreign hosts; `None` when off.
     pub connector: Option<Arc<dyn Connector>>,
+    /// Who knows the organisations of accounts; `None` when off.
+    pub tenants: Option<Arc<dyn Tenants>>,
     /// Every setting.
     pub settings: Arc<Settings>,
     /// Who may call.
@@ -121,12 +131,18 @@ impl App {
     /// Wires the parts together.
     ///
     /// # Errors
-    /// When the secret keys cannot be used, two services have the same key, or `TLS_CA_FILE` cannot
-    /// be used for a service outside.
+    /// When the secret keys or the certificates that settings name cannot be used, or two services
+    /// have the same key.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
         let Parts { settings, stores, objects, secret_keys, more_services, connector } = parts;
         let keyring = Arc::new(Keyring::parse(secret_keys.expose_secret())?);
         let auth = auth(&settings, &more_services, &keyring, &stores)?;
+        let mut outside = Outside::new(&settings.tls, &settings.requests, settings.outside);
+        let connector = match connector {
+            Some(other) => Some(other),
+            None => way_to_foreign_hosts(&settings, &mut outside, &keyring)?,
+        };
+        let tenants = tenants(&settings, &mut outside)?;
         let attempts = Arc::new(Attempts::new(settings.http.auth_failures));
         let wakeups = Wakeups::default();
         let shutdown = CancellationToken::new();
@@ -143,7 +159,6 @@ impl App {
         let lifecycle = Lifecycle::of_requests(process.max_requests, process.max_requests_jitter);
         let event_streams = Arc::new(Semaphore::new(settings.events.streams));
         let worker_lookups = Lookups::new(Arc::clone(&stores.recipients));
-        let mut outside = Outside::new(&settings.tls, &settings.requests, settings.outside);
         let inventory = inventory(&settings, &mut outside)?;
         let sources = sources(&settings, &mut outside)?;
         let run_access = RunAccess::new(rbac(&settings, &mut outside)?, &settings.rbac);
@@ -153,7 +168,8 @@ impl App {
             wakeups,
             keyring,
             execution,
-            connector: connector.or_else(|| way_to_foreign_hosts(&settings)),
+            connector,
+            tenants,
             settings: Arc::new(settings),
             auth: Arc::new(auth),
             inventory,
@@ -237,12 +253,47 @@ fn sources(settings: &Settings, outside: &mut Outside) -> anyhow::Result<Option<
     })
 }
 
-fn way_to_foreign_hosts(settings: &Settings) -> Option<Arc<dyn Connector>> {
-    let ConnectorSettings { implementation, per_second, burst } = settings.connector;
-    match implementation {
+fn way_to_foreign_hosts(
+    settings: &Settings,
+    outside: &mut Outside,
+    keyring: &Arc<Keyring>,
+) -> anyhow::Result<Option<Arc<dyn Connector>>> {
+    let ConnectorSettings { implementation, address, client_id, psk, .. } = &settings.connector;
+    Ok(match implementation {
         ConnectorImpl::Off => None,
-        ConnectorImpl::Mock => Some(Arc::new(Limited::new(MockConnector, per_second, burst))),
-    }
+        ConnectorImpl::Mock => Some(Arc::new(Limited::new(MockConnector, limiter(settings)?))),
+        ConnectorImpl::Http => {
+            let connector = CloudConnector::new(cloud_connector::Parts {
+                service: outside.service(Measured::As(cloud_connector::COMPONENT), address)?,
+                client_id: client_id.clone(),
+                psk: psk.clone(),
+                keyring: Arc::clone(keyring),
+                return_url: settings.uploads.return_url.clone(),
+                interval: settings.dispatch.response_interval,
+            })?;
+            Some(Arc::new(Limited::new(connector, limiter(settings)?)))
+        }
+    })
+}
+
+fn tenants(settings: &Settings, outside: &mut Outside) -> anyhow::Result<Option<Arc<dyn Tenants>>> {
+    Ok(match settings.tenants.implementation {
+        TenantsImpl::Off => None,
+        TenantsImpl::DynamicMock => Some(Arc::new(DynamicMock)),
+        TenantsImpl::FixedMock => Some(Arc::new(FixedMock)),
+        TenantsImpl::Http => {
+            let service = outside.service(Measured::AsTranslator, &settings.tenants.address)?;
+            Some(Arc::new(Translator::new(service)))
+        }
+    })
+}
+
+/// Of all instances together where they share a Redis.
+fn limiter(settings: &Settings) -> anyhow::Result<Limiter> {
+    let ConnectorSettings { per_second, burst, .. } = settings.connector;
+    let redis = sources::redis(&settings.auth, &settings.tls)?;
+    let shared = redis.map(|redis| Arc::new(redis) as Arc<dyn SharedBucket>);
+    Ok(Limiter::new(Rate { per_second, burst }, shared))
 }
 
 impl From<&SsoSettings> for SsoRules {

@@ -14,11 +14,15 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
+    io::{
+        AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+        BufReader,
+    },
+    net::TcpListener,
     sync::Semaphore,
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -105,6 +109,17 @@ impl Stub {
     /// # Errors
     /// When there is none.
     pub async fn start(decide: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Result<Self> {
+        Self::start_with(None, decide).await
+    }
+
+    /// The same, which speaks TLS.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn start_with(
+        tls: Option<TlsAcceptor>,
+        decide: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -112,7 +127,7 @@ impl Stub {
             seen: Mutex::default(),
             connections: AtomicUsize::new(0),
         });
-        let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let serving = tokio::spawn(serve(listener, tls, Arc::clone(&shared)));
         Ok(Self { address, shared, serving: Mutex::new(Some(serving)) })
     }
 
@@ -161,19 +176,30 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     // Connections end with their listener.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
-        let shared = Arc::clone(&shared);
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
         connections.spawn(async move {
-            let _ = talk(BufReader::new(stream), number, &shared).await;
+            // However a connection ends: it is the other side's to notice.
+            let _ = match tls {
+                None => talk(BufReader::new(stream), number, &shared).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => talk(BufReader::new(stream), number, &shared).await,
+                    Err(_) => Ok(()),
+                },
+            };
         });
     }
 }
 
-async fn talk(mut stream: BufReader<TcpStream>, number: usize, shared: &Shared) -> Result<()> {
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: BufReader<S>,
+    number: usize,
+    shared: &Shared,
+) -> Result<()> {
     while let Some(request) = read(&mut stream, number).await? {
         locked(&shared.seen).push(request.clone());
         let decide = Arc::clone(&locked(&shared.decide));
@@ -211,7 +237,10 @@ fn head(status: u16, kind: &str, length: usize) -> String {
 }
 
 /// The next request; none where the connection has ended.
-async fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Result<Option<Seen>> {
+async fn read<S: AsyncRead + Unpin>(
+    stream: &mut BufReader<S>,
+    connection: usize,
+) -> Result<Option<Seen>> {
     let mut line = String::new();
     if stream.read_line(&mut line).await? == 0 {
         return Ok(None);

@@ -40,6 +40,27 @@ pub struct DispatchItem {
     pub inputs: Option<RunInputs>,
 }
 
+/// One item of a dispatch request by account, the older form: for recipients that are reached without
+/// a Satellite.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AccountItem {
+    /// Who executes it.
+    pub recipient: Uuid,
+    /// The account whose organisation owns the recipient and the run, 1 to 10 characters.
+    pub account: String,
+    /// Where the playbook is fetched from: http or https.
+    pub url: String,
+    /// Free labels, for filters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Seconds from now until the run counts as timed out, 0 to 604,800; 3,600 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<i32>,
+    /// Hosts known beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<DispatchHost>>,
+}
+
 /// A host known at dispatch time.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct DispatchHost {

@@ -20,6 +20,7 @@ use crate::{
         database::Database,
         outside::Choice,
         source::{Effective, Source},
+        tenants::TenantsImpl,
     },
     execution::local::LocalWorker,
     http::{
@@ -196,6 +197,13 @@ fn say_what_is_special(settings: &Settings) {
         tracing::warn!(
             "RBAC_IMPL=mock: EVERYBODY with an identity may look at the runs of remediations, \
              config_manager and test"
+        );
+    }
+    if [TenantsImpl::DynamicMock, TenantsImpl::FixedMock].contains(&settings.tenants.implementation)
+    {
+        tracing::warn!(
+            "TENANT_TRANSLATOR_IMPL is a mock: dispatches by account go to organisations that are \
+             MADE UP"
         );
     }
     if settings.dispatch.demo_mode {

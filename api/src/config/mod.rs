@@ -29,6 +29,7 @@ pub mod secrets;
 pub mod source;
 pub mod sources;
 pub mod storage;
+pub mod tenants;
 pub mod tls;
 pub mod uploads;
 pub mod values;
@@ -97,6 +98,8 @@ pub struct Settings {
     pub sources: sources::SourcesSettings,
     /// RBAC.
     pub rbac: rbac::RbacSettings,
+    /// Who knows the organisations of accounts.
+    pub tenants: tenants::TenantSettings,
     /// What holds for every service outside.
     pub outside: outside::OutsideSettings,
     /// Objects.
@@ -162,6 +165,7 @@ impl Settings {
             inventory: inventory::InventorySettings::read(source),
             sources: sources::SourcesSettings::read(source),
             rbac: rbac::RbacSettings::read(source),
+            tenants: tenants::TenantSettings::read(source),
             outside: outside::OutsideSettings::read(source),
             storage: standalone.map_or_else(
                 || storage::StorageSettings::read(source),

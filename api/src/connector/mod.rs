@@ -1,6 +1,9 @@
 //! Connectors that carry runs to recipients which are not our workers.
 
+pub mod cloud_connector;
 pub mod limited;
+pub mod limiter;
+pub mod message;
 pub mod mock;
 
 use async_trait::async_trait;

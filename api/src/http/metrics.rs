@@ -6,7 +6,10 @@ use axum::{Router, routing::get};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::health;
-use crate::app::App;
+use crate::{
+    app::App,
+    outside::call::{SECONDS, TRANSLATOR_SECONDS},
+};
 
 /// Between two times at which samples are folded, so that they do not pile up unread.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -18,6 +21,9 @@ const BUCKETS: [f64; 17] = [
     20.0, 30.0,
 ];
 
+/// The buckets of calls of services outside, likewise.
+const OUTSIDE_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 /// Makes this process's metrics go to the returned handle.
 ///
 /// # Errors
@@ -25,6 +31,8 @@ const BUCKETS: [f64; 17] = [
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(SECONDS.to_owned()), &OUTSIDE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(TRANSLATOR_SECONDS.to_owned()), &OUTSIDE_BUCKETS)?
         .install_recorder()
 }
 

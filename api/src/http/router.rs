@@ -47,6 +47,7 @@ pub fn router(app: &App) -> Router {
 /// Routes of services: the contract's internal ones.
 fn services() -> Router<App> {
     Router::new()
+        .route("/internal/dispatch", post(runs::routes::dispatch_by_account))
         .route("/internal/v2/dispatch", post(runs::routes::dispatch))
         .route("/internal/v2/cancel", post(runs::routes::cancel))
         .route("/internal/v2/recipients/status", post(recipients::routes::status))

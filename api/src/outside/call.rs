@@ -33,9 +33,9 @@ const INTERNAL_REQUEST_ID: HeaderName =
     HeaderName::from_static("x-rh-playbook-dispatcher-internal-request-id");
 const IDENTITY: HeaderName = HeaderName::from_static("x-rh-identity");
 /// How long calls took, by component, operation and status (or `error`).
-const SECONDS: &str = "client_request_duration_seconds";
+pub const SECONDS: &str = "client_request_duration_seconds";
 /// The same of the tenant translator, which has a metric of its own.
-const TRANSLATOR_SECONDS: &str = "tenant_translator_request_duration_seconds";
+pub const TRANSLATOR_SECONDS: &str = "tenant_translator_request_duration_seconds";
 
 /// Makes services, which share connections and trust. The client is made when the first of them is.
 #[derive(Clone, Debug)]

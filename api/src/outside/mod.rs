@@ -7,3 +7,4 @@ pub mod call;
 pub mod inventory;
 pub mod rbac;
 pub mod sources;
+pub mod tenants;

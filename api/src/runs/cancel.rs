@@ -121,7 +121,9 @@ impl Canceler {
             return code;
         }
         let Some(connector) = &self.connector else { return CONFLICT };
-        match connector.cancel(run, principal).await {
+        let sent = connector.cancel(run, principal).await;
+        counting::sent(true, &sent);
+        match sent {
             Ok(()) => ACCEPTED,
             Err(SendError::NotConnected) => CONFLICT,
             Err(SendError::Refused(reason) | SendError::Ambiguous(reason)) => {

@@ -7,20 +7,22 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dispatcher_wire::dispatch::{DispatchItem, RunCreated};
+use dispatcher_wire::dispatch::RunCreated;
 use dispatcher_worker::crash;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    counting,
+    counting::{self, ApiVersion},
     idempotency::Repeatable,
     model::{CreateOutcome, IdempotencyKey, NewRoute, NewRun, StoredAnswer},
+    order::Order,
     planning::{DispatchRules, Planning, created, unexpected},
     policy,
     sending::send_all,
 };
 use crate::{
+    app::App,
     audit::model::{Action, Actor, AuditEntry},
     auth::principal::Principal,
     bus::{Topic, Wakeups},
@@ -60,8 +62,10 @@ pub struct Dispatcher {
 pub struct DispatchRequest {
     /// Who.
     pub principal: Principal,
-    /// What.
-    pub items: Vec<DispatchItem>,
+    /// What, or what became of an item before.
+    pub orders: Vec<Result<Order, RunCreated>>,
+    /// By which version of the route.
+    pub version: ApiVersion,
     /// The request's id.
     pub request_id: String,
     /// How a repetition is recognised, if it may be repeated.
@@ -84,19 +88,44 @@ pub enum Dispatched {
 }
 
 impl Dispatcher {
+    /// With what a service has.
+    #[must_use]
+    pub fn of(app: &App) -> Self {
+        let settings = &app.settings.dispatch;
+        Self {
+            runs: Arc::clone(&app.stores.runs),
+            recipients: Arc::clone(&app.stores.recipients),
+            connector: app.connector.clone(),
+            keyring: Arc::clone(&app.keyring),
+            wakeups: app.wakeups.clone(),
+            rules: DispatchRules {
+                blocked_orgs: settings.blocklist.iter().cloned().collect(),
+                public_url: settings.public_url.clone(),
+                web_console_url: settings.web_console_url.clone(),
+                satellite_response_full: settings.satellite_response_full,
+                demo_mode: settings.demo_mode,
+            },
+        }
+    }
+
     /// Dispatches a batch. Failures of the database are the contract's answers per item.
     pub async fn dispatch(&self, request: &DispatchRequest) -> Dispatched {
-        if let Err(message) = policy::check_batch(&request.items) {
+        let orders: Vec<&Order> = request.orders.iter().flatten().collect();
+        if let Err(message) = policy::check_batch(&orders) {
             counting::invalid_batch();
             return Dispatched::Invalid(message);
         }
         // As precise as the databases keep it.
         let now = OffsetDateTime::now_utc().truncate_to_microsecond();
-        let registered = match self.registered(&request.items).await {
+        let registered = match self.registered(&orders).await {
             Ok(registered) => registered,
             Err(error) => {
                 tracing::error!(%error, "recipients of a dispatch could not be looked up");
-                let answers: Vec<_> = request.items.iter().map(|_| unexpected()).collect();
+                let answer = |order: &Result<_, RunCreated>| match order {
+                    Ok(_) => unexpected(),
+                    Err(refusal) => refusal.clone(),
+                };
+                let answers: Vec<_> = request.orders.iter().map(answer).collect();
                 return Dispatched::Answer(answer_of(&answers));
             }
         };
@@ -108,12 +137,16 @@ impl Dispatcher {
             connector_on: self.connector.is_some(),
             now,
         };
-        let planned = request.items.iter().map(|item| planning.plan(item)).collect();
+        let plan = |order: &Result<Order, RunCreated>| match order {
+            Ok(order) => planning.plan(order),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        let planned = request.orders.iter().map(plan).collect();
         self.carry_out(request, planned, now).await
     }
 
-    async fn registered(&self, items: &[DispatchItem]) -> StoreResult<BTreeMap<Uuid, Recipient>> {
-        let mut ids: Vec<Uuid> = items.iter().map(|item| item.recipient).collect();
+    async fn registered(&self, orders: &[&Order]) -> StoreResult<BTreeMap<Uuid, Recipient>> {
+        let mut ids: Vec<Uuid> = orders.iter().map(|order| order.recipient).collect();
         ids.sort_unstable();
         ids.dedup();
         self.recipients.find(&ids).await
@@ -143,15 +176,15 @@ impl Dispatcher {
             Ok(CreateOutcome::OtherBody) => return Dispatched::OtherBody,
             Err(error) => {
                 tracing::error!(%error, runs = runs.len(), "the runs of a dispatch were not stored");
-                runs.iter().for_each(counting::not_stored);
+                runs.iter().for_each(|run| counting::not_stored(run, request.version));
                 let failed = runs.iter().map(|run| (run.id, unexpected())).collect();
                 replace(&mut answers, &failed);
                 return Dispatched::Answer(answer_of(&answers));
             }
         }
-        self.wake_workers(&runs);
+        self.wake_workers(&runs, request.version);
         if sent {
-            replace(&mut answers, &self.send(&runs).await);
+            replace(&mut answers, &self.send(&runs, request.version).await);
             self.remember(request, &answers).await;
         }
         Dispatched::Answer(answer_of(&answers))
@@ -172,20 +205,20 @@ impl Dispatcher {
         outcome
     }
 
-    fn wake_workers(&self, runs: &[NewRun]) {
+    fn wake_workers(&self, runs: &[NewRun], version: ApiVersion) {
         let of_workers = runs.iter().filter(|run| matches!(run.route, NewRoute::Worker { .. }));
         of_workers.for_each(|run| {
-            counting::created(run);
+            counting::created(run, version);
             self.wakeups.wake(Topic::Recipient(run.recipient));
         });
         self.wakeups.wake(Topic::Events);
     }
 
-    async fn send(&self, runs: &[NewRun]) -> BTreeMap<Uuid, RunCreated> {
+    async fn send(&self, runs: &[NewRun], version: ApiVersion) -> BTreeMap<Uuid, RunCreated> {
         let Some(connector) = &self.connector else { return BTreeMap::new() };
         let foreign: Vec<&NewRun> =
             runs.iter().filter(|run| matches!(run.route, NewRoute::CloudConnector)).collect();
-        send_all(connector.as_ref(), self.runs.as_ref(), &foreign).await
+        send_all(connector.as_ref(), self.runs.as_ref(), &foreign, version).await
     }
 
     /// Keeps the answer of a request whose messages are sent. The caller does not wait for a

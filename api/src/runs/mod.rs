@@ -1,5 +1,6 @@
 //! Runs: dispatch, cancel, list, logs, inputs.
 
+pub mod accounts;
 pub mod cancel;
 pub mod counting;
 pub mod dispatch;
@@ -10,6 +11,7 @@ pub mod inputs;
 pub mod list;
 pub mod log;
 pub mod model;
+pub mod order;
 pub mod planning;
 pub mod policy;
 pub mod routes;

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dispatcher_wire::dispatch::{DispatchItem, RunCreated};
+use dispatcher_wire::dispatch::RunCreated;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
     inputs,
     model::{NewRoute, NewRun, NewRunHost},
+    order::Order,
     policy,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 /// Seconds until a run times out, where its item does not say.
 const DEFAULT_TIMEOUT: i32 = 3600;
 
-/// The settings that decide what becomes of an item.
+/// The settings that decide what becomes of an order.
 #[derive(Clone, Debug, Default)]
 pub struct DispatchRules {
     /// Organisations whose items are refused.
@@ -83,32 +84,32 @@ enum Way {
 }
 
 impl Planning<'_> {
-    /// The run of an item.
+    /// The run of an order.
     ///
     /// # Errors
     /// The answer that refuses it.
-    pub fn plan(&self, item: &DispatchItem) -> Result<NewRun, RunCreated> {
-        if !self.principal.may_act_for(&item.org_id) {
-            return Err(refused(403, format!("Not allowed for org_id {}", item.org_id)));
+    pub fn plan(&self, order: &Order) -> Result<NewRun, RunCreated> {
+        if !self.principal.may_act_for(&order.org_id) {
+            return Err(refused(403, format!("Not allowed for org_id {}", order.org_id)));
         }
-        if self.rules.blocked_orgs.contains(&item.org_id) {
+        if self.rules.blocked_orgs.contains(&order.org_id) {
             return Err(refused(400, "Block listed org"));
         }
-        policy::check_stored_playbook(item, &self.rules.public_url)
+        policy::check_stored_playbook(order, &self.rules.public_url)
             .map_err(|why| refused(400, why))?;
-        let way = self.way(item).ok_or_else(recipient_not_found)?;
+        let way = self.way(order).ok_or_else(recipient_not_found)?;
         if way == Way::CloudConnector {
-            self.check_foreign(item)?;
+            self.check_foreign(order)?;
         }
-        self.build(item, way)
+        self.build(order, way)
     }
 
     /// A Satellite is reached by the connector; a registered recipient of the organisation by its
     /// worker, which has to be there; anybody else by the connector, where it is on.
-    fn way(&self, item: &DispatchItem) -> Option<Way> {
-        let own = self.registered.get(&item.recipient);
-        match own.filter(|recipient| recipient.org_id == item.org_id) {
-            Some(recipient) if policy::satellite(item).is_none() => {
+    fn way(&self, order: &Order) -> Option<Way> {
+        let own = self.registered.get(&order.recipient);
+        match own.filter(|recipient| recipient.org_id == order.org_id) {
+            Some(recipient) if policy::satellite(order).is_none() => {
                 recipient.is_present(self.now).then_some(Way::Worker)
             }
             _ => self.connector_on.then_some(Way::CloudConnector),
@@ -116,15 +117,15 @@ impl Planning<'_> {
     }
 
     /// What only our workers understand.
-    fn check_foreign(&self, item: &DispatchItem) -> Result<(), RunCreated> {
-        let recipient = item.recipient;
-        if item.inputs.is_some() {
+    fn check_foreign(&self, order: &Order) -> Result<(), RunCreated> {
+        let recipient = order.recipient;
+        if order.inputs.is_some() {
             return Err(refused(
                 400,
                 format!("/inputs needs a registered recipient with a worker; {recipient} is none"),
             ));
         }
-        if is_ours(&self.rules.public_url, &item.url) {
+        if is_ours(&self.rules.public_url, &order.url) {
             return Err(refused(
                 400,
                 format!(
@@ -136,35 +137,35 @@ impl Planning<'_> {
         Ok(())
     }
 
-    fn build(&self, item: &DispatchItem, way: Way) -> Result<NewRun, RunCreated> {
+    fn build(&self, order: &Order, way: Way) -> Result<NewRun, RunCreated> {
         let id = Uuid::new_v4();
-        let satellite = policy::satellite(item);
-        let config = item.recipient_config.as_ref();
-        let console = item.web_console_url.as_ref().unwrap_or(&self.rules.web_console_url);
+        let satellite = policy::satellite(order);
+        let config = order.recipient_config.as_ref();
+        let console = order.web_console_url.as_ref().unwrap_or(&self.rules.web_console_url);
         Ok(NewRun {
             id,
-            org_id: item.org_id.clone(),
-            recipient: item.recipient,
+            org_id: order.org_id.clone(),
+            recipient: order.recipient,
             correlation_id: if self.rules.demo_mode { Uuid::nil() } else { Uuid::new_v4() },
-            url: item.url.clone(),
-            labels: item.labels.clone().unwrap_or_default(),
-            timeout: item.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            url: order.url.clone(),
+            labels: order.labels.clone().unwrap_or_default(),
+            timeout: order.timeout.unwrap_or(DEFAULT_TIMEOUT),
             service: self.principal.service().to_owned(),
-            name: Some(item.name.clone()),
+            name: order.name.clone(),
             web_console_url: console.clone(),
-            principal: Some(item.principal.clone()),
+            principal: order.principal.clone(),
             sat_id: satellite,
             sat_org_id: config.and_then(|config| config.sat_org_id.clone()),
             response_full: satellite.is_none() || self.rules.satellite_response_full,
             created_at: self.now,
-            hosts: hosts_of(item),
-            route: self.route(id, item, way)?,
+            hosts: hosts_of(order),
+            route: self.route(id, order, way)?,
         })
     }
 
-    fn route(&self, id: Uuid, item: &DispatchItem, way: Way) -> Result<NewRoute, RunCreated> {
+    fn route(&self, id: Uuid, order: &Order, way: Way) -> Result<NewRoute, RunCreated> {
         let Way::Worker = way else { return Ok(NewRoute::CloudConnector) };
-        let Some(given) = &item.inputs else {
+        let Some(given) = &order.inputs else {
             return Ok(NewRoute::Worker { inputs: None, sealed_secrets: None });
         };
         let stored = inputs::take_apart(self.keyring, id, given).map_err(|error| {
@@ -175,8 +176,8 @@ impl Planning<'_> {
     }
 }
 
-fn hosts_of(item: &DispatchItem) -> Vec<NewRunHost> {
-    let hosts = item.hosts.iter().flatten();
+fn hosts_of(order: &Order) -> Vec<NewRunHost> {
+    let hosts = order.hosts.iter().flatten();
     hosts
         .filter_map(|host| {
             Some(NewRunHost {
@@ -191,6 +192,7 @@ fn hosts_of(item: &DispatchItem) -> Vec<NewRunHost> {
 
 #[cfg(test)]
 mod tests {
+    use dispatcher_wire::dispatch::DispatchItem;
     use serde_json::{Value, json};
 
     use super::*;
@@ -239,7 +241,7 @@ mod tests {
             connector_on,
             now,
         }
-        .plan(&serde_json::from_value(item).unwrap())
+        .plan(&serde_json::from_value::<DispatchItem>(item).unwrap().into())
     }
 
     fn is_worker(planned: &Result<NewRun, RunCreated>) -> bool {

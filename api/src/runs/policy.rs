@@ -4,33 +4,34 @@
 //! Types, lengths, formats, unique host names and the size of inputs have been checked with the
 //! body.
 
-use dispatcher_wire::dispatch::{DispatchHost, DispatchItem};
+use dispatcher_wire::dispatch::DispatchHost;
 use uuid::Uuid;
 
+use super::order::Order;
 use crate::playbooks::address::Content;
 
 /// The Satellite an item is addressed to, if it is.
 #[must_use]
-pub fn satellite(item: &DispatchItem) -> Option<Uuid> {
-    item.recipient_config.as_ref()?.sat_id
+pub fn satellite(order: &Order) -> Option<Uuid> {
+    order.recipient_config.as_ref()?.sat_id
 }
 
 /// The contract's check of the whole batch; the first violation refuses all of it.
 ///
 /// # Errors
 /// The contract's message.
-pub fn check_batch(items: &[DispatchItem]) -> Result<(), &'static str> {
-    items.iter().try_for_each(check_satellite)
+pub fn check_batch(orders: &[&Order]) -> Result<(), &'static str> {
+    orders.iter().try_for_each(|order| check_satellite(order))
 }
 
-fn check_satellite(item: &DispatchItem) -> Result<(), &'static str> {
-    let Some(config) = &item.recipient_config else { return Ok(()) };
+fn check_satellite(order: &Order) -> Result<(), &'static str> {
+    let Some(config) = &order.recipient_config else { return Ok(()) };
     match (&config.sat_id, &config.sat_org_id) {
         (None, None) => return Ok(()),
         (Some(_), Some(_)) => {}
         _ => return Err("Both sat_id and sat_org need to be defined"),
     }
-    let hosts = item.hosts.as_ref().ok_or("Hosts need to be defined")?;
+    let hosts = order.hosts.as_ref().ok_or("Hosts need to be defined")?;
     if hosts.is_empty() {
         return Err("Hosts cannot be empty");
     }
@@ -45,10 +46,10 @@ fn check_satellite(item: &DispatchItem) -> Result<(), &'static str> {
 ///
 /// # Errors
 /// What is wrong.
-pub fn check_stored_playbook(item: &DispatchItem, public_url: &str) -> Result<(), String> {
-    match Content::of(public_url, &item.url) {
-        Some(content) if content.org_id != item.org_id => {
-            Err(format!("the stored playbook of /url does not belong to org_id {}", item.org_id))
+pub fn check_stored_playbook(order: &Order, public_url: &str) -> Result<(), String> {
+    match Content::of(public_url, &order.url) {
+        Some(content) if content.org_id != order.org_id => {
+            Err(format!("the stored playbook of /url does not belong to org_id {}", order.org_id))
         }
         _ => Ok(()),
     }
@@ -62,13 +63,14 @@ pub fn host_name(host: &DispatchHost) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use dispatcher_wire::dispatch::DispatchItem;
     use serde_json::{Value, json};
 
     use super::*;
 
     const PUBLIC: &str = "https://dispatcher.example";
 
-    fn item(members: &Value) -> DispatchItem {
+    fn item(members: &Value) -> Order {
         let mut item = json!({
             "recipient": "dd018b96-da04-4651-84d1-187fa5c23f6c", "org_id": "5318290",
             "principal": "jdoe", "url": "https://example.com/p.yml", "name": "p",
@@ -76,11 +78,11 @@ mod tests {
         for (name, value) in members.as_object().unwrap() {
             item[name] = value.clone();
         }
-        serde_json::from_value(item).unwrap()
+        serde_json::from_value::<DispatchItem>(item).unwrap().into()
     }
 
     fn batch(members: &Value) -> Result<(), &'static str> {
-        check_batch(&[item(&json!({})), item(members)])
+        check_batch(&[&item(&json!({})), &item(members)])
     }
 
     #[test]
@@ -105,8 +107,8 @@ mod tests {
         let bad = item(&json!({"recipient_config": {"sat_org_id": "5"}}));
         let sat = json!({"sat_id": "9274c274-a258-4d00-91fe-dbe0f7849cef", "sat_org_id": "5"});
         let empty = item(&json!({"recipient_config": sat, "hosts": []}));
-        assert_eq!(check_batch(&[empty.clone(), bad.clone()]), Err("Hosts cannot be empty"));
-        assert_eq!(check_batch(&[bad, empty]), Err("Both sat_id and sat_org need to be defined"));
+        assert_eq!(check_batch(&[&empty, &bad]), Err("Hosts cannot be empty"));
+        assert_eq!(check_batch(&[&bad, &empty]), Err("Both sat_id and sat_org need to be defined"));
     }
 
     #[test]

@@ -9,9 +9,10 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use dispatcher_wire::{
     RunStatus,
-    dispatch::{CancelItem, DispatchItem, RunCanceled},
+    dispatch::{AccountItem, CancelItem, DispatchItem, RunCanceled, RunCreated},
     view::{Page, RunView},
 };
 use futures_util::StreamExt as _;
@@ -21,18 +22,21 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
+    accounts,
     cancel::Canceler,
+    counting::{self, ApiVersion},
     dispatch::{DispatchRequest, Dispatched, Dispatcher},
     fields::{Fields, RUN_DEFAULTS, RUN_FIELDS},
     idempotency::Repeatable,
     list,
     log::{LogReader, LogRequest, Opened},
     model::{RunFilter, RunQuery, StoredAnswer},
-    planning::DispatchRules,
+    order::Order,
     view,
 };
 use crate::{
     app::App,
+    auth::principal::Principal,
     http::{
         extract::{PskJson, RunReader, RunScope, Segments, Standing},
         json::{self, JsonReply},
@@ -65,42 +69,45 @@ pub async fn dispatch(
     headers: HeaderMap,
     body: PskJson<Vec<DispatchItem>>,
 ) -> Result<Response, Problem> {
+    let PskJson { service, value, raw } = body;
+    let orders = std::future::ready(value.into_iter().map(|item| Ok(item.into())).collect());
+    carry_out(&app, (&headers, raw), service, ApiVersion::V2, orders).await
+}
+
+/// `POST /internal/dispatch`: the same by account.
+pub async fn dispatch_by_account(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: PskJson<Vec<AccountItem>>,
+) -> Result<Response, Problem> {
+    let PskJson { service, value, raw } = body;
+    let tenants = app.tenants.clone();
+    let orders = async move { accounts::orders(tenants.as_deref(), value).await };
+    carry_out(&app, (&headers, raw), service, ApiVersion::V1, orders).await
+}
+
+async fn carry_out(
+    app: &App,
+    (headers, body): (&HeaderMap, Bytes),
+    principal: Principal,
+    version: ApiVersion,
+    orders: impl Future<Output = Vec<Result<Order, RunCreated>>> + Send + 'static,
+) -> Result<Response, Problem> {
     let keys: Vec<&[u8]> =
         headers.get_all(IDEMPOTENCY_KEY).iter().map(HeaderValue::as_bytes).collect();
-    let repeatable = Repeatable::new(&keys, &body.raw)
+    let repeatable = Repeatable::new(&keys, &body)
         .map_err(|why| Problem::ours(StatusCode::BAD_REQUEST, "invalid_idempotency_key", why))?;
-    let request = DispatchRequest {
-        principal: body.service,
-        items: body.value,
-        request_id: request_id(),
-        repeatable,
-    };
-    let dispatcher = dispatcher(&app);
+    let (dispatcher, request_id) = (Dispatcher::of(app), request_id());
     // In a task of its own: a caller that hangs up must not leave committed runs unsent.
-    let work = async move { dispatcher.dispatch(&request).await };
-    let work = request::within(request::ids(), work).in_current_span();
-    let dispatched = tokio::spawn(work).await;
+    let work = async move {
+        let orders = orders.await;
+        let request = DispatchRequest { principal, orders, version, request_id, repeatable };
+        dispatcher.dispatch(&request).await
+    };
+    let dispatched = tokio::spawn(request::within(request::ids(), work).in_current_span()).await;
     dispatched
         .map_err(|error| Problem::internal("a dispatch was cut short", &error))
         .map(answer_dispatch)
-}
-
-fn dispatcher(app: &App) -> Dispatcher {
-    let settings = &app.settings.dispatch;
-    Dispatcher {
-        runs: Arc::clone(&app.stores.runs),
-        recipients: Arc::clone(&app.stores.recipients),
-        connector: app.connector.clone(),
-        keyring: Arc::clone(&app.keyring),
-        wakeups: app.wakeups.clone(),
-        rules: DispatchRules {
-            blocked_orgs: settings.blocklist.iter().cloned().collect(),
-            public_url: settings.public_url.clone(),
-            web_console_url: settings.web_console_url.clone(),
-            satellite_response_full: settings.satellite_response_full,
-            demo_mode: settings.demo_mode,
-        },
-    }
 }
 
 fn answer_dispatch(dispatched: Dispatched) -> Response {
@@ -169,7 +176,8 @@ pub async fn list(
         offset: page.offset,
         now: OffsetDateTime::now_utc(),
     };
-    let found = list::list(app.stores.runs.as_ref(), &wanted, &Fields::new(fields)).await?;
+    let found = list::list(app.stores.runs.as_ref(), &wanted, &Fields::new(fields)).await;
+    let found = found.inspect_err(|_| counting::not_read(uri.path()))?;
     let body = links::page(uri.path(), &query, page, found.rows, found.total);
     Ok(JsonReply(StatusCode::OK, body))
 }

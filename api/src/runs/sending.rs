@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
 use super::{
-    counting,
+    counting::{self, ApiVersion},
     model::{NewRun, SendOutcome},
     planning::{recipient_not_found, unexpected},
 };
@@ -27,9 +27,10 @@ pub async fn send_all(
     connector: &dyn Connector,
     store: &dyn RunStore,
     runs: &[&NewRun],
+    version: ApiVersion,
 ) -> BTreeMap<Uuid, RunCreated> {
     // Collected first: a stream over borrowed runs would not be `Send` inside a spawned task.
-    let sends: Vec<_> = runs.iter().map(|run| send(connector, store, run)).collect();
+    let sends: Vec<_> = runs.iter().map(|run| send(connector, store, run, version)).collect();
     let answers: Vec<_> =
         stream::iter(sends).buffer_unordered(MAX_CONCURRENT_SENDS).collect().await;
     answers.into_iter().flatten().collect()
@@ -40,15 +41,16 @@ async fn send(
     connector: &dyn Connector,
     store: &dyn RunStore,
     run: &NewRun,
+    version: ApiVersion,
 ) -> Option<(Uuid, RunCreated)> {
     let sent = connector.send(run).await;
     crash::point("dispatch.sent");
     let (outcome, answer) = judge(run, &sent);
-    counting::sent(run, outcome, sent != Err(SendError::NotConnected));
+    counting::sent(run.sat_id.is_some(), &sent);
     let Err(error) = store.settle_sent(run.id, outcome).await else {
         crash::point("dispatch.settled");
         if outcome == SendOutcome::Accepted {
-            counting::created(run);
+            counting::created(run, version);
         }
         return answer.map(|answer| (run.id, answer));
     };

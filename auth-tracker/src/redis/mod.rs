@@ -1,12 +1,14 @@
 //! Redis: the connection, and what is asked over it. Every question has a time limit; a connection
 //! that broke comes back by itself, and whoever asked meanwhile gets an error.
 //!
-//! `servers` knows which of several is asked, `board` has the snapshot, `times` the last-authentication keys. Redis holds nothing that
-//! cannot be made again, except for times that the tracker has not written down yet.
+//! `servers` knows which of several is asked, `board` has the snapshot, `times` the
+//! last-authentication keys, `turns` a limit that instances share. Redis holds nothing that cannot be
+//! made again, except for times that the tracker has not written down yet.
 
 mod board;
 mod servers;
 mod times;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 

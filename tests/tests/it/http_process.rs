@@ -134,8 +134,13 @@ async fn serve_embeds_nothing_silently() {
     }
     let (success, text) = output(&["run", "-m", "api,salad"], &[]).await;
     assert!(!success && text.contains("unknown module salad"), "{text}");
-    let (_, text) = output(&["serve"], &[("CLOUD_CONNECTOR_IMPL", "impl")]).await;
-    assert!(text.contains("CLOUD_CONNECTOR_IMPL=impl is not available"), "{text}");
+    for name in ["CLOUD_CONNECTOR_IMPL", "TENANT_TRANSLATOR_IMPL"] {
+        let (_, text) = output(&["serve"], &[(name, "salad")]).await;
+        assert!(
+            text.contains(&format!("{name}=salad is not acceptable; allowed: impl (")),
+            "{text}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ const WORKERS: &str = "---------+-";
 /// Method, path, and for each caller `+` (let in), `-` (not recognised) or `x` (recognised, and not
 /// allowed).
 const TABLE: &[(&str, &str, &str)] = &[
+    ("POST", "/internal/dispatch", DISPATCH),
     ("POST", "/internal/v2/dispatch", DISPATCH),
     ("POST", "/internal/v2/cancel", DISPATCH),
     ("POST", "/internal/v2/recipients/status", STATUS),
@@ -278,6 +279,9 @@ fn body(path: &str) -> Value {
         "/internal/v2/dispatch" => json!([{
             "recipient": id, "org_id": ORG, "principal": "p", "name": "n",
             "url": "https://example.com/site.yml",
+        }]),
+        "/internal/dispatch" => json!([{
+            "recipient": id, "account": "0000001", "url": "https://example.com/site.yml",
         }]),
         "/internal/v2/cancel" => json!([{ "run_id": id, "org_id": ORG, "principal": "p" }]),
         "/internal/v2/connection_status" => json!({ "org_id": ORG, "hosts": ["h"] }),

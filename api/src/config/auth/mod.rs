@@ -81,8 +81,9 @@ const SSO_READ_ONLY_GROUP: Spec = Spec {
 };
 const REDIS_URL: Spec = Spec {
     names: &["REDIS_URL", "DCI_REDIS_URL"],
-    about: "Redis, where the tracker keeps the authentication state for all instances. Without it, \
-            every instance asks the database and the SSO server itself.",
+    about: "Redis, where the tracker keeps the authentication state for all instances, and where they \
+            keep to one limit on messages to Cloud Connector. Without it, every instance asks the \
+            database and the SSO server itself, and has a limit of its own.",
     allowed: "redis://[user:password@]host[:port][,host…][/database], or rediss:// with TLS; of \
               several the one that takes writes is asked",
     secret: true,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dispatcher_wire::{
-    dispatch::{CancelItem, DispatchItem, HostsWithOrg, RecipientWithOrg},
+    dispatch::{AccountItem, CancelItem, DispatchItem, HostsWithOrg, RecipientWithOrg},
     inputs::{MAX_INPUTS_BYTES, RunInputs},
 };
 use serde::de::DeserializeOwned;
@@ -31,6 +31,10 @@ const DEFAULT_TIMEOUT: i64 = 3_600;
 const UUID: Schema = Schema::String { min: 0, max: None, format: Some(Format::Uuid) };
 const URL: Schema = Schema::String { min: 0, max: None, format: Some(Format::Url) };
 const ORG_ID: Schema = Schema::String { min: 1, max: Some(10), format: None };
+const ACCOUNT: Schema = Schema::String { min: 1, max: Some(10), format: None };
+const TIMEOUT: Schema =
+    Schema::Integer { min: 0, max: MAX_TIMEOUT, default: Some(DEFAULT_TIMEOUT) };
+const HOSTS: Schema = Schema::Array { items: &HOST, min: 0, max: None };
 const NOT_EMPTY: Schema = Schema::String { min: 1, max: None, format: None };
 
 static HOST: Schema = Schema::Object {
@@ -44,7 +48,7 @@ static HOST: Schema = Schema::Object {
 
 static DISPATCH_ITEM: Schema = Schema::Object {
     properties: &[
-        ("hosts", Schema::Array { items: &HOST, min: 0, max: None }),
+        ("hosts", HOSTS),
         ("inputs", Schema::Any),
         ("labels", Schema::StringMap),
         ("name", NOT_EMPTY),
@@ -64,11 +68,23 @@ static DISPATCH_ITEM: Schema = Schema::Object {
                 required: &[],
             },
         ),
-        ("timeout", Schema::Integer { min: 0, max: MAX_TIMEOUT, default: Some(DEFAULT_TIMEOUT) }),
+        ("timeout", TIMEOUT),
         ("url", URL),
         ("web_console_url", Schema::String { min: 1, max: None, format: Some(Format::Url) }),
     ],
     required: &["recipient", "org_id", "principal", "url", "name"],
+};
+
+static ACCOUNT_ITEM: Schema = Schema::Object {
+    properties: &[
+        ("account", ACCOUNT),
+        ("hosts", HOSTS),
+        ("labels", Schema::StringMap),
+        ("recipient", UUID),
+        ("timeout", TIMEOUT),
+        ("url", URL),
+    ],
+    required: &["recipient", "account", "url"],
 };
 
 static CANCEL_ITEM: Schema = Schema::Object {
@@ -82,6 +98,8 @@ static RECIPIENT_WITH_ORG: Schema = Schema::Object {
 };
 
 static DISPATCH: Schema = Schema::Array { items: &DISPATCH_ITEM, min: 1, max: Some(MAX_ITEMS) };
+static DISPATCH_BY_ACCOUNT: Schema =
+    Schema::Array { items: &ACCOUNT_ITEM, min: 1, max: Some(MAX_ITEMS) };
 static CANCEL: Schema = Schema::Array { items: &CANCEL_ITEM, min: 1, max: Some(MAX_ITEMS) };
 /// The most hosts whose connection is asked for at once.
 const MAX_HOSTS: usize = 50;
@@ -125,11 +143,27 @@ impl ContractBody for Vec<DispatchItem> {
 
     fn check(value: &Value) -> Result<(), Violation> {
         for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            let behind_satellite = item.pointer("/recipient_config/sat_id").is_some();
             check_inputs(item)
-                .and_then(|()| check_hosts(item))
+                .and_then(|()| check_hosts(item, behind_satellite))
                 .map_err(|violation| violation.under(index.to_string()))?;
         }
         Ok(())
+    }
+}
+
+impl ContractBody for Vec<AccountItem> {
+    const LEAST: Role = Role::Operator;
+
+    fn schema() -> &'static Schema {
+        &DISPATCH_BY_ACCOUNT
+    }
+
+    fn check(value: &Value) -> Result<(), Violation> {
+        let mut items = value.as_array().into_iter().flatten().enumerate();
+        items.try_for_each(|(index, item)| {
+            check_hosts(item, false).map_err(|violation| violation.under(index.to_string()))
+        })
     }
 }
 
@@ -224,11 +258,9 @@ fn text_without_nul(value: &Value) -> Result<(), Violation> {
 }
 
 /// Hosts are known by name within a run: each needs one that is not too long, and no two may share
-/// one. What the
-/// contract says about hosts behind a Satellite comes first there, so it is left to dispatch.
-fn check_hosts(item: &Value) -> Result<(), Violation> {
+/// one. What the contract says about hosts behind a Satellite comes first there, so it is left to dispatch.
+fn check_hosts(item: &Value, behind_satellite: bool) -> Result<(), Violation> {
     let hosts = item.get("hosts").and_then(Value::as_array);
-    let behind_satellite = item.pointer("/recipient_config/sat_id").is_some();
     let mut names = BTreeSet::new();
     for (index, host) in hosts.into_iter().flatten().enumerate() {
         let here = |violation: Violation| violation.under(index.to_string()).under("hosts");

@@ -1,6 +1,6 @@
 //! The messages of contract routes, word for word.
 
-use dispatcher_wire::dispatch::{CancelItem, DispatchItem, RecipientWithOrg};
+use dispatcher_wire::dispatch::{AccountItem, CancelItem, DispatchItem, RecipientWithOrg};
 use serde_json::{Value, json};
 
 use super::bodies::ContractBody;
@@ -152,6 +152,23 @@ fn inputs_are_checked_strictly() {
 fn the_other_bodies_have_schemas_too() {
     let message = check::<Vec<CancelItem>>(json!([{}])).unwrap_err();
     assert!(message.ends_with("Error at \"/0/run_id\": property \"run_id\" is missing"));
+    let message = check::<Vec<AccountItem>>(json!([])).unwrap_err();
+    let root = "request body has an error: doesn't match schema: minimum number of items is 1";
+    assert_eq!(message, root);
+    let mut by_account = item();
+    by_account["recipient_config"] = json!({ "sat_id": 1 });
+    let message = check::<Vec<AccountItem>>(json!([by_account])).unwrap_err();
+    assert!(message.ends_with("Error at \"/0/account\": property \"account\" is missing"));
+    by_account["account"] = json!("12345678901");
+    let message = check::<Vec<AccountItem>>(json!([by_account])).unwrap_err();
+    assert!(message.ends_with("Error at \"/0/account\": maximum string length is 10"));
+    by_account["account"] = json!("0000001");
+    by_account["hosts"] = json!([{}]);
+    let message = check::<Vec<AccountItem>>(json!([by_account])).unwrap_err();
+    assert!(message.contains("Error at \"/0/hosts/0\": a host needs"), "{message}");
+    by_account["hosts"] = json!([{ "ansible_host": "a" }]);
+    let filled = check::<Vec<AccountItem>>(json!([by_account])).unwrap();
+    assert_eq!(filled[0]["timeout"], 3600);
     let message = check::<Vec<RecipientWithOrg>>(json!([{ "recipient": "x" }])).unwrap_err();
     assert!(message.contains("Error at \"/0/recipient\": string doesn't match"), "{message}");
     let id = "9200e4a3-c97c-4021-9856-82fa4673e8d2";

@@ -20,6 +20,7 @@ use crate::{
         query::{FilterSpec, PageParams, RawQuery},
     },
     runs::{
+        counting,
         fields::{Fields, RUN_HOST_DEFAULTS, RUN_HOST_FIELDS},
         model::RunHostFilter,
         routes::{Members, STATUS, parse_uuid, status_of, uuid_of},
@@ -80,7 +81,8 @@ async fn page_of_hosts(
         offset: page.offset,
         now: OffsetDateTime::now_utc(),
     };
-    let found = super::list(app.stores.runs.as_ref(), listing).await?;
+    let found = super::list(app.stores.runs.as_ref(), listing).await;
+    let found = found.inspect_err(|_| counting::not_read(uri.path()))?;
     let body = links::page(uri.path(), query, page, found.rows, found.total);
     Ok(JsonReply(StatusCode::OK, body))
 }
