@@ -17,12 +17,14 @@ use futures_util::{
 use super::recent::Recent;
 
 type Asking<V, E> = Shared<BoxFuture<'static, Result<V, E>>>;
+/// When something was asked, and the answer.
+type Asked<V, E> = (Instant, Asking<V, E>);
 
 /// Answers by key, of bounded number.
 pub struct SharedAnswers<K, V, E> {
     /// From when an answer was asked for.
     good_for: Duration,
-    known: Mutex<Recent<K, (Instant, Asking<V, E>)>>,
+    known: Mutex<Recent<K, Asked<V, E>>>,
 }
 
 impl<K, V, E> SharedAnswers<K, V, E>

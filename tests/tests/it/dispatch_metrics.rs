@@ -36,6 +36,51 @@ fn value(text: &str, name: &str, labels: &[&str]) -> Option<String> {
     Some(line?.rsplit(' ').next()?.to_owned())
 }
 
+const CONNECTOR: &str = "component=\"cloud-connector\"";
+const MESSAGE: &str = "operation=\"postMessage\"";
+
+/// What is 0 before anything has happened.
+const AT_FIRST: [(&str, &[&str]); 8] = [
+    ("api_cloud_connector_sent_total", &[]),
+    ("api_run_canceled_total", &[]),
+    ("app_run_canceled_error_total", &[]),
+    ("api_validation_failure_total", &["type=\"satellite\""]),
+    ("api_cloud_connector_error_total", &["type=\"error\"", "request=\"satellite\""]),
+    ("api_cloud_connector_error_total", &["type=\"no_connection\"", "request=\"ansible\""]),
+    ("api_error_total", &["type=\"db\"", "subtype=\"playbook_run_read\"", "api_version=\"v1\""]),
+    (
+        "api_error_total",
+        &["subtype=\"playbook_run_create\"", "request=\"satellite\"", "api_version=\"v2\""],
+    ),
+];
+
+/// What it is afterwards.
+const COUNTED: [(&str, &[&str], &str); 11] = [
+    ("api_cloud_connector_sent_total", &[], "3"),
+    ("api_run_canceled_total", &[], "1"),
+    ("app_run_canceled_error_total", &[], "1"),
+    ("api_validation_failure_total", &["type=\"satellite\""], "1"),
+    ("api_cloud_connector_error_total", &["type=\"no_connection\"", "request=\"ansible\""], "1"),
+    ("api_run_created_total", &["request=\"ansible\"", "api_version=\"v1\""], "1"),
+    ("api_run_created_total", &["request=\"satellite\"", "api_version=\"v2\""], "1"),
+    ("client_request_duration_seconds_count", &[CONNECTOR, MESSAGE, "result=\"201\""], "3"),
+    (
+        "client_request_duration_seconds_bucket",
+        &[CONNECTOR, MESSAGE, "result=\"404\"", "le=\"10\""],
+        "1",
+    ),
+    (
+        "client_request_duration_seconds_count",
+        &[CONNECTOR, "operation=\"getStatus\"", "result=\"200\""],
+        "1",
+    ),
+    (
+        "tenant_translator_request_duration_seconds_count",
+        &["operation=\"eans_to_org_ids\"", "result=\"200\""],
+        "1",
+    ),
+];
+
 #[tokio::test]
 async fn everything_is_counted_under_the_names_that_are_known() {
     let stub = Stub::start(reply).await.unwrap();
@@ -52,22 +97,7 @@ async fn everything_is_counted_under_the_names_that_are_known() {
     ];
     let service = Service::start_with(directory.path(), &variables).await.unwrap();
     let before = metrics(&own_port).await;
-    for (name, labels) in [
-        ("api_cloud_connector_sent_total", &[][..]),
-        ("api_run_canceled_total", &[]),
-        ("app_run_canceled_error_total", &[]),
-        ("api_validation_failure_total", &["type=\"satellite\""]),
-        ("api_cloud_connector_error_total", &["type=\"error\"", "request=\"satellite\""]),
-        ("api_cloud_connector_error_total", &["type=\"no_connection\"", "request=\"ansible\""]),
-        (
-            "api_error_total",
-            &["type=\"db\"", "subtype=\"playbook_run_read\"", "api_version=\"v1\""],
-        ),
-        (
-            "api_error_total",
-            &["subtype=\"playbook_run_create\"", "request=\"satellite\"", "api_version=\"v2\""],
-        ),
-    ] {
+    for (name, labels) in AT_FIRST {
         assert_eq!(value(&before, name, labels).as_deref(), Some("0"), "{name} {labels:?}");
     }
 
@@ -96,44 +126,14 @@ async fn everything_is_counted_under_the_names_that_are_known() {
     assert_eq!(post("/internal/v2/recipients/status", asked).await[0]["connected"], true);
 
     let after = metrics(&own_port).await;
-    let connector = "component=\"cloud-connector\"";
-    let message = "operation=\"postMessage\"";
-    for (name, labels, expected) in [
-        ("api_cloud_connector_sent_total", &[][..], "3"),
-        ("api_run_canceled_total", &[], "1"),
-        ("app_run_canceled_error_total", &[], "1"),
-        ("api_validation_failure_total", &["type=\"satellite\""], "1"),
-        (
-            "api_cloud_connector_error_total",
-            &["type=\"no_connection\"", "request=\"ansible\""],
-            "1",
-        ),
-        ("api_run_created_total", &["request=\"ansible\"", "api_version=\"v1\""], "1"),
-        ("api_run_created_total", &["request=\"satellite\"", "api_version=\"v2\""], "1"),
-        ("client_request_duration_seconds_count", &[connector, message, "result=\"201\""], "3"),
-        (
-            "client_request_duration_seconds_bucket",
-            &[connector, message, "result=\"404\"", "le=\"10\""],
-            "1",
-        ),
-        (
-            "client_request_duration_seconds_count",
-            &[connector, "operation=\"getStatus\"", "result=\"200\""],
-            "1",
-        ),
-        (
-            "tenant_translator_request_duration_seconds_count",
-            &["operation=\"eans_to_org_ids\"", "result=\"200\""],
-            "1",
-        ),
-    ] {
+    for (name, labels, expected) in COUNTED {
         assert_eq!(value(&after, name, labels).as_deref(), Some(expected), "{name} {labels:?}");
     }
 
     stub.leave().await;
     post("/internal/v2/dispatch", json!([service.item(url, &gone)])).await;
     let after = metrics(&own_port).await;
-    let labels = [connector, message, "result=\"error\""];
+    let labels = [CONNECTOR, MESSAGE, "result=\"error\""];
     let failed = value(&after, "client_request_duration_seconds_count", &labels);
     assert_eq!(failed.as_deref(), Some("1"));
     let labels = ["type=\"error\"", "request=\"ansible\""];

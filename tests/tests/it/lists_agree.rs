@@ -54,7 +54,7 @@ fn runs() -> Vec<NewRun> {
             org_id: if number % 6 == 5 { "org-2".to_owned() } else { ORG.to_owned() },
             labels: (0..number % 3).map(|at| label(number + at)).collect(),
             service: nth(&SERVICES, number).to_owned(),
-            name: (number % 2 == 0).then(|| nth(&WORDS, number).to_owned()),
+            name: number.is_multiple_of(2).then(|| nth(&WORDS, number).to_owned()),
             created_at: now - Duration::minutes(minutes) - Duration::microseconds(minutes),
             // Over long ago, or not soon.
             timeout: if number % 4 == 3 { 0 } else { 86_400 },

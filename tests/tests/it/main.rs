@@ -51,6 +51,7 @@ mod own_run_only;
 mod people;
 mod playbooks;
 mod postgres_original;
+mod postgres_replication;
 mod postgres_schema;
 mod postgres_servers;
 mod postgres_store;

@@ -13,15 +13,17 @@ use tokio_postgres::Client;
 
 /// The original's schema, as its sixteen migrations leave it.
 const ORIGINAL: &str = include_str!("../../../api/migrations/postgres/V1__contract_tables.sql");
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 10] = [
     "V1__contract_tables",
     "V2__side_tables",
     "V3__instances_and_keys",
+    "V4__event_feed",
     "dispatcher_runs_org_created_index",
     "dispatcher_runs_running_index",
     "dispatcher_runs_final_index",
     "dispatcher_run_hosts_running_index",
     "dispatcher_outbox_unpublished_index",
+    "dispatcher_outbox_feed_index",
 ];
 
 async fn of_original(change: &str) -> (Database, Client) {

@@ -155,7 +155,7 @@ async fn write_progress(
         SET reported = excluded.reported, state = excluded.state";
     let mut ids: Vec<Uuid> = hosts.iter().map(|host| host.row.id).collect();
     let state = |host: &ChangedHost| host.reported.map(RunStatus::as_str);
-    let mut reported: Vec<Option<&str>> = hosts.iter().map(|host| state(host)).collect();
+    let mut reported: Vec<Option<&str>> = hosts.iter().map(state).collect();
     let mut states =
         hosts.iter().map(|host| written(&host.progress)).collect::<Result<Vec<_>, _>>()?;
     if let Some(run) = run {

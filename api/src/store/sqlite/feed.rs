@@ -24,7 +24,7 @@ impl FeedStore for Store {
     }
 
     async fn feed_end(&self) -> StoreResult<Position> {
-        self.db.read(|tx| end(tx)).await
+        self.db.read(end).await
     }
 
     async fn run_feed(
