@@ -63,9 +63,10 @@ pub struct Notes {
     pub dispatched: Vec<Dispatched>,
     /// Dispatches that were refused for good, as to a worker that is away.
     pub refused: usize,
-    /// Dispatches to foreign hosts whose process died between message and answer: their keys are
-    /// refused from then on, since nobody knows what became of the message.
-    pub left_in_flight: usize,
+    /// Names of dispatches to foreign hosts whose process died between message and answer: their keys
+    /// are refused from then on, since nobody knows what became of the message. Nobody reports on
+    /// their runs here, which wait for their timeout.
+    pub left_in_flight: Vec<String>,
     /// Uploads, with their runs.
     pub uploads: Vec<(Uuid, Uuid)>,
     /// Answers by kind of request and outcome.
@@ -90,8 +91,11 @@ impl Notes {
             let outcomes: Vec<String> = of.map(|((_, how), n)| format!("{how}: {n}")).collect();
             let _ = writeln!(text, "{kind:9} {} (slowest {slowest:.1?})", outcomes.join(", "));
         }
-        let _ =
-            writeln!(text, "{} foreign dispatches left in flight by a kill", self.left_in_flight);
+        let _ = writeln!(
+            text,
+            "{} foreign dispatches left in flight by a kill",
+            self.left_in_flight.len()
+        );
         text
     }
 }
@@ -257,7 +261,7 @@ impl Shared {
     /// A key that stays in flight is right for foreign hosts only.
     fn never_decided(&self, item: &Value, marker: &str) {
         let mut notes = self.notes();
-        notes.left_in_flight += 1;
+        notes.left_in_flight.push(marker.to_owned());
         if item.get("inputs").is_some() {
             notes.contradictions.push(format!("{marker}, to a worker, is never decided"));
         }

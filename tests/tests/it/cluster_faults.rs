@@ -168,7 +168,7 @@ async fn whatever_dies_or_halts_nothing_acknowledged_is_lost_or_repeated() {
     let notes = load.finish(PATIENCE).await.unwrap();
     let under_load = started.elapsed();
     let database = scene.cluster.database.client().await.unwrap();
-    let rest = at_rest(&database).await;
+    let rest = at_rest(&database, &notes).await;
     let executions: Vec<String> =
         scene.workers.iter().flat_map(|worker| worker.executions()).collect();
     let wrong = account(&database, &notes, &executions, &consumer).await.unwrap();
