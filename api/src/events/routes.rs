@@ -41,10 +41,9 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// After which pause a client that was cut off comes again.
 const RETRY: Duration = Duration::from_secs(2);
 
-const STATUSES: [&str; 5] = ["running", "success", "failure", "timeout", "canceled"];
 const FILTERS: [FilterSpec; 3] = [
-    FilterSpec { name: "status", allowed: &STATUSES, may_be_empty: false },
-    FilterSpec { name: "service", allowed: &[], may_be_empty: false },
+    FilterSpec::STATUS,
+    FilterSpec::SERVICE,
     FilterSpec { name: "entity", allowed: &["run", "run_host"], may_be_empty: false },
 ];
 
@@ -85,10 +84,12 @@ pub async fn of_run(
         number(&text).ok_or_else(|| wrong_id(&text, "the number of an event of this run, from 0"))
     });
     let after = after.transpose()?.unwrap_or(0);
-    let run_id = Uuid::parse_str(&id).map_err(|_| no_run(&id))?;
+    let run_id = Uuid::parse_str(&id).map_err(|_| Problem::no_run(&id))?;
     let scope = reader.scope_of_ours(&app).await?;
     let found = app.stores.runs.get(&scope.org_id, run_id).await?;
-    found.filter(|it| it.run.is_of_services(&scope.services)).ok_or_else(|| no_run(&id))?;
+    found
+        .filter(|it| it.run.is_of_services(&scope.services))
+        .ok_or_else(|| Problem::no_run(&id))?;
     let feed = feed(&app);
     // Whoever has all of it need not come again: that is what clients take this for.
     if after > 0 && feed.is_read(&scope.org_id, run_id, after).await? {
@@ -149,10 +150,6 @@ fn last_event_id(headers: &HeaderMap, query: &RawQuery) -> Result<Option<String>
 fn wrong_id(text: &str, allowed: &str) -> Problem {
     let message = format!("Last-Event-ID {text:?} is not acceptable; allowed: {allowed}");
     Problem::ours(StatusCode::BAD_REQUEST, "invalid_last_event_id", message)
-}
-
-fn no_run(id: &str) -> Problem {
-    Problem::not_found("run_not_found", format!("there is no run {id:?} in this organisation"))
 }
 
 /// The stream, for as long as the caller would be let in.

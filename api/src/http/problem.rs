@@ -60,6 +60,12 @@ impl Problem {
         Self::Ours(StatusCode::NOT_FOUND, code, message.into())
     }
 
+    /// 404: the organisation has no such run, or none that the caller may look at.
+    #[must_use]
+    pub fn no_run(id: &str) -> Self {
+        Self::not_found("run_not_found", format!("there is no run {id:?} in this organisation"))
+    }
+
     /// Logs a failure inside and hides it from the caller.
     pub fn internal(context: &str, error: &dyn std::fmt::Display) -> Self {
         tracing::error!(request_id = request_id(), %error, "{context}");

@@ -42,6 +42,17 @@ pub struct FilterSpec {
     pub may_be_empty: bool,
 }
 
+impl FilterSpec {
+    /// The state of a run or run host.
+    pub const STATUS: Self = Self {
+        name: "status",
+        allowed: &["running", "success", "failure", "timeout", "canceled"],
+        may_be_empty: false,
+    };
+    /// The service of a run.
+    pub const SERVICE: Self = Self { name: "service", allowed: &[], may_be_empty: false };
+}
+
 impl RawQuery {
     /// Decodes a query string. Pairs that are not validly encoded, or contain `;`, do not count.
     #[must_use]

@@ -54,10 +54,6 @@ const LOG_START: HeaderName = HeaderName::from_static("dispatcher-log-start");
 /// The state of the run when the answer began.
 const RUN_STATUS: HeaderName = HeaderName::from_static("dispatcher-run-status");
 
-const STATUSES: [&str; 5] = ["running", "success", "failure", "timeout", "canceled"];
-pub(super) const STATUS: FilterSpec =
-    FilterSpec { name: "status", allowed: &STATUSES, may_be_empty: false };
-const SERVICE: FilterSpec = FilterSpec { name: "service", allowed: &[], may_be_empty: false };
 const RECIPIENT: FilterSpec = FilterSpec { name: "recipient", allowed: &[], may_be_empty: true };
 
 /// The checked members of a filter.
@@ -163,8 +159,9 @@ pub async fn list(
     uri: Uri,
 ) -> Result<JsonReply<Page<Value>>, Problem> {
     let query = RawQuery::parse(uri.query().unwrap_or_default());
-    let members =
-        query.filter(&[STATUS, SERVICE, RECIPIENT], &["labels"]).map_err(Problem::bad_request)?;
+    let members = query
+        .filter(&[FilterSpec::STATUS, FilterSpec::SERVICE, RECIPIENT], &["labels"])
+        .map_err(Problem::bad_request)?;
     let ascending = query.sort_ascending().map_err(Problem::bad_request)?;
     let page = query.page().map_err(Problem::bad_request)?;
     let filter = run_filter(&query, &members, reader.scope(&app).await?)?;
@@ -220,7 +217,7 @@ pub async fn show(
     let RunScope { org_id, services } = reader.scope_of_ours(&app).await?;
     let now = OffsetDateTime::now_utc();
     let found = view::view(app.stores.runs.as_ref(), &org_id, &services, run_id, now).await?;
-    found.map(|run| JsonReply(StatusCode::OK, run)).ok_or_else(|| no_run(&id))
+    found.map(|run| JsonReply(StatusCode::OK, run)).ok_or_else(|| Problem::no_run(&id))
 }
 
 /// `GET …/runs/{id}/log`: what a run printed.
@@ -265,7 +262,7 @@ async fn read_log(
         shutdown: app.shutdown.clone(),
     };
     match reader.open(request).await? {
-        Opened::NoRun => Err(no_run(id)),
+        Opened::NoRun => Err(Problem::no_run(id)),
         Opened::NoHost => {
             Err(Problem::not_found("host_not_found", format!("run {id} has no host {missing:?}")))
         }
@@ -321,9 +318,5 @@ fn bad_parameter(code: &'static str, message: String) -> Problem {
 
 /// An id that is none cannot be that of a run.
 fn run_id(text: &str) -> Result<Uuid, Problem> {
-    Uuid::parse_str(text).map_err(|_| no_run(text))
-}
-
-fn no_run(id: &str) -> Problem {
-    Problem::not_found("run_not_found", format!("there is no run {id:?} in this organisation"))
+    Uuid::parse_str(text).map_err(|_| Problem::no_run(text))
 }

@@ -23,7 +23,7 @@ use crate::{
         counting,
         fields::{Fields, RUN_HOST_DEFAULTS, RUN_HOST_FIELDS},
         model::RunHostFilter,
-        routes::{Members, STATUS, parse_uuid, status_of, uuid_of},
+        routes::{Members, parse_uuid, status_of, uuid_of},
     },
 };
 
@@ -60,7 +60,9 @@ pub async fn list_on_behalf(
 
 /// What is checked of a query for run hosts before anybody asks who may look.
 fn host_parameters(query: &RawQuery) -> Result<(Members, PageParams), Problem> {
-    let members = query.filter(&[STATUS, INVENTORY_ID], &["run"]).map_err(Problem::bad_request)?;
+    let members = query
+        .filter(&[FilterSpec::STATUS, INVENTORY_ID], &["run"])
+        .map_err(Problem::bad_request)?;
     Ok((members, query.page().map_err(Problem::bad_request)?))
 }
 
