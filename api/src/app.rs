@@ -32,7 +32,7 @@ use crate::{
         mock::MockConnector,
     },
     execution::{self, Execution},
-    http::{lifecycle::Lifecycle, request_id::RequestIds},
+    http::{lifecycle::Lifecycle, openapi::Documents, request_id::RequestIds},
     instances::heartbeat::Heartbeat,
     keyring::Keyring,
     outside::{
@@ -97,6 +97,8 @@ pub struct Shared {
     pub event_streams: Arc<Semaphore>,
     /// Asks for those that did not.
     pub worker_lookups: Lookups,
+    /// What clients are generated from.
+    pub documents: Documents,
     /// Where the process is in its life.
     pub lifecycle: Arc<Lifecycle>,
     /// Ids of requests.
@@ -162,6 +164,7 @@ impl App {
         let inventory = inventory(&settings, &mut outside)?;
         let sources = sources(&settings, &mut outside)?;
         let run_access = RunAccess::new(rbac(&settings, &mut outside)?, &settings.rbac);
+        let documents = Documents::new(&settings.dispatch.public_url, settings.http.indented_json)?;
         Ok(Self(Arc::new(Shared {
             stores,
             objects,
@@ -181,6 +184,7 @@ impl App {
             heartbeat: Heartbeat::default(),
             event_streams,
             worker_lookups,
+            documents,
             lifecycle: Arc::new(lifecycle),
             request_ids: Arc::default(),
             shutdown,

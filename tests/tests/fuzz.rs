@@ -14,7 +14,8 @@ use dispatcher_api::{
     config::{source::Source, uploads::UploadSettings},
     http::{
         links,
-        query::{FilterSpec, RawQuery},
+        parameters::{FilterSpec, Filters},
+        query::RawQuery,
     },
     uploads::{
         model::Update,
@@ -69,12 +70,12 @@ fn identity_headers() {
 
 #[test]
 fn queries_of_lists() {
-    let status = FilterSpec {
-        name: "status",
-        allowed: &["running", "success", "failure", "timeout", "canceled"],
-        may_be_empty: false,
+    const OF_RUN: Filters = Filters { members: &[], labels: true, run: None };
+    const FILTERS: Filters = Filters {
+        members: &[FilterSpec::STATUS, FilterSpec::SERVICE],
+        labels: true,
+        run: Some(&OF_RUN),
     };
-    let service = FilterSpec { name: "service", allowed: &[], may_be_empty: false };
     let seeds = [
         "limit=10&offset=20&sort_by=created_at:asc&fields[data]=id,status",
         "filter[status]=running&filter[labels][a]=b&filter%5Brun%5D%5Bid%5D=1&fields[data]=id",
@@ -88,7 +89,7 @@ fn queries_of_lists() {
     };
     run(&target, |input| {
         let query = RawQuery::parse(&String::from_utf8_lossy(input));
-        let filter = query.filter(&[status, service], &["labels", "run"]);
+        let filter = query.filter(&FILTERS);
         let labels = query.nested("filter[labels]").len().min(3);
         let deeper = query.nested("filter[run][labels]").len().min(3);
         let fields = query.fields(&["id", "status"], &["id"]);

@@ -16,6 +16,7 @@ mod healthcheck;
 mod keys;
 mod loops;
 mod migrate;
+mod openapi;
 pub mod opening;
 mod publishing;
 mod purge;
@@ -57,6 +58,8 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Shows the settings in force and where they come from.
     Config(config::Arguments),
+    /// Prints an OpenAPI document, to generate clients from.
+    Openapi(openapi::Arguments),
 }
 
 impl Cli {
@@ -79,6 +82,7 @@ impl Cli {
             Command::Healthcheck(arguments) => blocking(healthcheck::run(arguments)),
             Command::Keys(command) => blocking(keys::run(command)),
             Command::Config(arguments) => config::run(&arguments),
+            Command::Openapi(arguments) => openapi::run(&arguments),
         }
     }
 }

@@ -27,8 +27,9 @@ use crate::{
     http::{
         extract::{OrgOperator, RunReader, RunScope, Segments, Standing},
         json::JsonReply,
+        parameters::{FilterSpec, Filters},
         problem::{Problem, request_id},
-        query::{FilterSpec, RawQuery},
+        query::RawQuery,
     },
 };
 
@@ -41,11 +42,17 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// After which pause a client that was cut off comes again.
 const RETRY: Duration = Duration::from_secs(2);
 
-const FILTERS: [FilterSpec; 3] = [
-    FilterSpec::STATUS,
-    FilterSpec::SERVICE,
-    FilterSpec { name: "entity", allowed: &["run", "run_host"], may_be_empty: false },
-];
+const ENTITY: FilterSpec = FilterSpec {
+    name: "entity",
+    component: None,
+    allowed: &["run", "run_host"],
+    may_be_empty: false,
+};
+const FILTERS: Filters = Filters {
+    members: &[FilterSpec::STATUS, FilterSpec::SERVICE, ENTITY],
+    labels: false,
+    run: None,
+};
 
 /// `GET …/events`: events of the organisation from a place on, or from now on, for as long as the
 /// client listens.
@@ -123,7 +130,7 @@ fn room(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
 
 fn filter(query: &RawQuery, scope: RunScope) -> Result<FeedFilter, Problem> {
     let mut members = query
-        .filter(&FILTERS, &[])
+        .filter(&FILTERS)
         .map_err(|message| Problem::ours(StatusCode::BAD_REQUEST, "invalid_filter", message))?;
     Ok(FeedFilter {
         org_id: scope.org_id,

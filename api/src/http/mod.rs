@@ -8,6 +8,8 @@ pub mod lifecycle;
 pub mod links;
 pub mod listen;
 pub mod metrics;
+pub mod openapi;
+pub mod parameters;
 pub mod peer;
 pub mod problem;
 mod pulse;

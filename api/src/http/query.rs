@@ -8,10 +8,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use percent_encoding::percent_decode_str;
 
-/// The largest page.
-pub const MAX_LIMIT: i64 = 200;
-/// The page size when none is asked for.
-pub const DEFAULT_LIMIT: i64 = 50;
+use super::parameters::{
+    FilterSpec, Filters, IntegerSpec, LIMIT, NEWEST_FIRST, OFFSET, OLDEST_FIRST, SORT_ORDERS,
+};
 
 /// Why a query is not acceptable: the message of the 400.
 pub type QueryError = String;
@@ -25,32 +24,10 @@ pub struct RawQuery {
 /// Which part of a list is asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PageParams {
-    /// 1 to [`MAX_LIMIT`].
+    /// 1 to the most of [`LIMIT`].
     pub limit: i64,
     /// From 0.
     pub offset: i64,
-}
-
-/// One member of `filter` that is checked and bound.
-#[derive(Clone, Copy, Debug)]
-pub struct FilterSpec {
-    /// Its name inside the brackets.
-    pub name: &'static str,
-    /// The only values it may have; empty: any.
-    pub allowed: &'static [&'static str],
-    /// Whether it may be empty, which means no filter.
-    pub may_be_empty: bool,
-}
-
-impl FilterSpec {
-    /// The state of a run or run host.
-    pub const STATUS: Self = Self {
-        name: "status",
-        allowed: &["running", "success", "failure", "timeout", "canceled"],
-        may_be_empty: false,
-    };
-    /// The service of a run.
-    pub const SERVICE: Self = Self { name: "service", allowed: &[], may_be_empty: false };
 }
 
 impl RawQuery {
@@ -81,10 +58,9 @@ impl RawQuery {
     /// # Errors
     /// When one of them is not a number, out of range or repeated.
     pub fn page(&self) -> Result<PageParams, QueryError> {
-        let limit = self.integer("limit", 1, Some(MAX_LIMIT), DEFAULT_LIMIT)?;
-        let offset = self.integer("offset", 0, None, 0)?;
-        self.single("limit")?;
-        self.single("offset")?;
+        let (limit, offset) = (self.integer(&LIMIT)?, self.integer(&OFFSET)?);
+        self.single(LIMIT.name)?;
+        self.single(OFFSET.name)?;
         Ok(PageParams { limit, offset })
     }
 
@@ -93,35 +69,30 @@ impl RawQuery {
     /// # Errors
     /// When it asks for something else than the time of creation, or is repeated.
     pub fn sort_ascending(&self) -> Result<bool, QueryError> {
-        const ALLOWED: [&str; 3] = ["created_at", "created_at:asc", "created_at:desc"];
-        let value = self.values("sort_by").next();
-        if value.is_some_and(|value| !ALLOWED.contains(&value)) {
-            return Err(parameter("sort_by", &not_allowed(&ALLOWED)));
+        let value = self.values("sort_by").next().unwrap_or(NEWEST_FIRST);
+        if !SORT_ORDERS.contains(&value) {
+            return Err(parameter("sort_by", &not_allowed(&SORT_ORDERS)));
         }
         self.single("sort_by")?;
-        Ok(value == Some("created_at:asc"))
+        Ok(value == OLDEST_FIRST)
     }
 
-    /// The checked members of `filter` that are not empty. `stripped` names the members whose
-    /// single-level content is taken by [`RawQuery::nested`] or ignored.
+    /// The checked members of `filter` that are not empty. Those of one level below are taken by
+    /// [`RawQuery::nested`] or ignored.
     ///
     /// # Errors
     /// When a value is not allowed, a member repeated, unknown or of the wrong shape, or a value
     /// contains U+0000.
-    pub fn filter(
-        &self,
-        members: &[FilterSpec],
-        known_nested: &[&str],
-    ) -> Result<BTreeMap<&'static str, String>, QueryError> {
+    pub fn filter(&self, filters: &Filters) -> Result<BTreeMap<&'static str, String>, QueryError> {
         self.no_nul()?;
         let mut found = BTreeMap::new();
-        for spec in members {
+        for spec in filters.members {
             if let Some(value) = self.member(spec)? {
                 found.insert(spec.name, value);
             }
         }
         for (name, _) in &self.pairs {
-            self.bindable(name, members, known_nested)?;
+            self.bindable(name, filters)?;
         }
         Ok(found)
     }
@@ -171,13 +142,8 @@ impl RawQuery {
         Ok(fields)
     }
 
-    fn integer(
-        &self,
-        name: &'static str,
-        min: i64,
-        max: Option<i64>,
-        default: i64,
-    ) -> Result<i64, QueryError> {
+    fn integer(&self, spec: &IntegerSpec) -> Result<i64, QueryError> {
+        let IntegerSpec { name, min, max, default } = *spec;
         let Some(text) = self.values(name).next() else { return Ok(default) };
         if text.is_empty() {
             return Err(parameter(name, "empty value is not allowed"));
@@ -221,12 +187,7 @@ impl RawQuery {
     }
 
     /// Whether a name, if it is one of a filter or of fields, is one that anybody takes.
-    fn bindable(
-        &self,
-        name: &str,
-        members: &[FilterSpec],
-        known_nested: &[&str],
-    ) -> Result<(), QueryError> {
+    fn bindable(&self, name: &str, filters: &Filters) -> Result<(), QueryError> {
         const STRIPPED: [&str; 4] =
             ["filter[labels]", "filter[run]", "filter[run][labels]", "fields"];
         if STRIPPED.iter().any(|prefix| inner_name(name, prefix).is_some()) {
@@ -238,10 +199,10 @@ impl RawQuery {
         }
         let member = rest.split(']').next().unwrap_or_default();
         let plain = format!("filter[{member}]") == name;
-        if plain && members.iter().any(|spec| spec.name == member) {
+        if plain && filters.members.iter().any(|spec| spec.name == member) {
             return Ok(());
         }
-        if known_nested.contains(&member) && top == "filter" {
+        if top == "filter" && filters.is_nested(member) {
             let reason = format!("Error at \"/{member}\": value must be an object of one level");
             return Err(parameter(top, &reason));
         }
@@ -296,14 +257,20 @@ fn unbindable(name: &str, reason: &str) -> QueryError {
 mod tests {
     use super::*;
 
-    const STATUS: FilterSpec =
-        FilterSpec { name: "status", allowed: &["running", "success"], may_be_empty: false };
-    const SERVICE: FilterSpec = FilterSpec { name: "service", allowed: &[], may_be_empty: false };
-    const RECIPIENT: FilterSpec =
-        FilterSpec { name: "recipient", allowed: &[], may_be_empty: true };
+    const ANY: FilterSpec =
+        FilterSpec { name: "service", component: None, allowed: &[], may_be_empty: false };
+    const FILTERS: Filters = Filters {
+        members: &[
+            FilterSpec { name: "status", allowed: &["running", "success"], ..ANY },
+            ANY,
+            FilterSpec { name: "recipient", may_be_empty: true, ..ANY },
+        ],
+        labels: true,
+        run: None,
+    };
 
     fn filter(query: &str) -> Result<BTreeMap<&'static str, String>, QueryError> {
-        RawQuery::parse(query).filter(&[STATUS, SERVICE, RECIPIENT], &["labels"])
+        RawQuery::parse(query).filter(&FILTERS)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use axum::{
     routing::{delete, get, post, put},
 };
 
-use super::{extract::OrgCaller, health, layers, problem::Problem};
+use super::{extract::OrgCaller, health, layers, openapi, problem::Problem};
 use crate::{
     app::App, audit, auth, config::uploads::UPLOAD_PATH, events, execution, instances, keys,
     playbooks, recipients, runs, uploads,
@@ -116,9 +116,12 @@ fn files(max_upload: u64) -> Router<App> {
         .route(&under("playbook-content/{org}/{sha256}"), get(playbooks::routes::content))
 }
 
-/// Routes of load balancers and supervisors, and of people who are about to log in.
+/// Routes of load balancers and supervisors, of people who are about to log in, and of whoever
+/// generates a client.
 fn probes() -> Router<App> {
     Router::new()
+        .route(&under("openapi.json"), get(openapi::routes::public))
+        .route("/internal/openapi.json", get(openapi::routes::internal))
         .route(&under("identity/providers"), get(auth::providers::list))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -41,8 +41,9 @@ use crate::{
         extract::{PskJson, RunReader, RunScope, Segments, Standing},
         json::{self, JsonReply},
         links,
+        parameters::{FilterSpec, Filters},
         problem::{Problem, request_id},
-        query::{FilterSpec, RawQuery},
+        query::RawQuery,
     },
     request,
 };
@@ -54,7 +55,14 @@ const LOG_START: HeaderName = HeaderName::from_static("dispatcher-log-start");
 /// The state of the run when the answer began.
 const RUN_STATUS: HeaderName = HeaderName::from_static("dispatcher-run-status");
 
-const RECIPIENT: FilterSpec = FilterSpec { name: "recipient", allowed: &[], may_be_empty: true };
+const RECIPIENT: FilterSpec =
+    FilterSpec { name: "recipient", component: None, allowed: &[], may_be_empty: true };
+/// What the list of runs can be filtered by.
+pub const FILTERS: Filters = Filters {
+    members: &[FilterSpec::STATUS, FilterSpec::SERVICE, RECIPIENT],
+    labels: true,
+    run: None,
+};
 
 /// The checked members of a filter.
 pub(super) type Members = BTreeMap<&'static str, String>;
@@ -159,9 +167,7 @@ pub async fn list(
     uri: Uri,
 ) -> Result<JsonReply<Page<Value>>, Problem> {
     let query = RawQuery::parse(uri.query().unwrap_or_default());
-    let members = query
-        .filter(&[FilterSpec::STATUS, FilterSpec::SERVICE, RECIPIENT], &["labels"])
-        .map_err(Problem::bad_request)?;
+    let members = query.filter(&FILTERS).map_err(Problem::bad_request)?;
     let ascending = query.sort_ascending().map_err(Problem::bad_request)?;
     let page = query.page().map_err(Problem::bad_request)?;
     let filter = run_filter(&query, &members, reader.scope(&app).await?)?;

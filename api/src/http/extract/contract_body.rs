@@ -72,10 +72,10 @@ fn validate<T: ContractBody>(headers: &HeaderMap, raw: &[u8]) -> Result<Option<T
         )));
     }
     let mut value: Value = serde_json::from_slice(raw).map_err(undecodable)?;
-    T::schema()
-        .apply(&mut value)
-        .and_then(|()| T::check(&value))
-        .map_err(|violation| Problem::bad_request(violation.message_against(T::REFERENCE)))?;
+    let schema = T::schema();
+    schema.apply(&mut value).and_then(|()| T::check(&value)).map_err(|violation| {
+        Problem::bad_request(violation.message_against(schema.reference().as_deref()))
+    })?;
     serde_json::from_value(value).map(Some).map_err(undecodable)
 }
 

@@ -1,4 +1,5 @@
-//! The bodies of the contract routes: their schemas, and the checks of ours that go beyond them.
+//! The bodies of the contract routes: their schemas (of the parts in [`components`]), and the checks of
+//! ours that go beyond them.
 
 use std::collections::BTreeSet;
 
@@ -10,117 +11,40 @@ use dispatcher_wire::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Format, Schema, Violation, text::no_nul};
+use super::{Schema, Violation, components, text::no_nul};
 use crate::{auth::principal::Role, keyring::unhex};
 
 /// The longest name of a host, in bytes: what the databases' indexes take.
 const MAX_HOST_NAME: usize = 1024;
 /// Ansible's `-v` may be given this often.
-const MAX_VERBOSITY: u8 = 5;
+pub const MAX_VERBOSITY: u8 = 5;
 /// How long a SHA-256 is.
 const SHA256_BYTES: usize = 32;
 /// How long an Ed25519 signature is.
 const SIGNATURE_BYTES: usize = 64;
 /// The most items of a dispatch or cancel request.
 const MAX_ITEMS: usize = 50;
-/// The longest timeout of a run, in seconds (a week).
-const MAX_TIMEOUT: i64 = 604_800;
-/// The timeout of a run that names none, in seconds.
-const DEFAULT_TIMEOUT: i64 = 3_600;
 
-const UUID: Schema = Schema::String { min: 0, max: None, format: Some(Format::Uuid) };
-const URL: Schema = Schema::String { min: 0, max: None, format: Some(Format::Url) };
-const ORG_ID: Schema = Schema::String { min: 1, max: Some(10), format: None };
-const ACCOUNT: Schema = Schema::String { min: 1, max: Some(10), format: None };
-const TIMEOUT: Schema =
-    Schema::Integer { min: 0, max: MAX_TIMEOUT, default: Some(DEFAULT_TIMEOUT) };
-const HOSTS: Schema = Schema::Array { items: &HOST, min: 0, max: None };
-const NOT_EMPTY: Schema = Schema::String { min: 1, max: None, format: None };
-
-static HOST: Schema = Schema::Object {
-    properties: &[
-        ("ansible_host", NOT_EMPTY),
-        ("inventory_id", UUID),
-        ("subscription_manager_id", UUID),
-    ],
-    required: &[],
+static DISPATCH: Schema = Schema::Array {
+    items: &Schema::Named(&components::RUN_INPUT_V2),
+    min: 1,
+    max: Some(MAX_ITEMS),
 };
-
-static DISPATCH_ITEM: Schema = Schema::Object {
-    properties: &[
-        ("hosts", HOSTS),
-        ("inputs", Schema::Any),
-        ("labels", Schema::StringMap),
-        ("name", NOT_EMPTY),
-        ("org_id", ORG_ID),
-        ("principal", NOT_EMPTY),
-        ("recipient", UUID),
-        (
-            "recipient_config",
-            Schema::Object {
-                properties: &[
-                    (
-                        "sat_id",
-                        Schema::String { min: 0, max: None, format: Some(Format::SatelliteUuid) },
-                    ),
-                    ("sat_org_id", NOT_EMPTY),
-                ],
-                required: &[],
-            },
-        ),
-        ("timeout", TIMEOUT),
-        ("url", URL),
-        ("web_console_url", Schema::String { min: 1, max: None, format: Some(Format::Url) }),
-    ],
-    required: &["recipient", "org_id", "principal", "url", "name"],
-};
-
-static ACCOUNT_ITEM: Schema = Schema::Object {
-    properties: &[
-        ("account", ACCOUNT),
-        ("hosts", HOSTS),
-        ("labels", Schema::StringMap),
-        ("recipient", UUID),
-        ("timeout", TIMEOUT),
-        ("url", URL),
-    ],
-    required: &["recipient", "account", "url"],
-};
-
-static CANCEL_ITEM: Schema = Schema::Object {
-    properties: &[("org_id", ORG_ID), ("principal", NOT_EMPTY), ("run_id", UUID)],
-    required: &["run_id", "org_id", "principal"],
-};
-
-static RECIPIENT_WITH_ORG: Schema = Schema::Object {
-    properties: &[("org_id", ORG_ID), ("recipient", UUID)],
-    required: &["recipient", "org_id"],
-};
-
-static DISPATCH: Schema = Schema::Array { items: &DISPATCH_ITEM, min: 1, max: Some(MAX_ITEMS) };
 static DISPATCH_BY_ACCOUNT: Schema =
-    Schema::Array { items: &ACCOUNT_ITEM, min: 1, max: Some(MAX_ITEMS) };
-static CANCEL: Schema = Schema::Array { items: &CANCEL_ITEM, min: 1, max: Some(MAX_ITEMS) };
-/// The most hosts whose connection is asked for at once.
-const MAX_HOSTS: usize = 50;
-
-static HOSTS_WITH_ORG: Schema = Schema::Object {
-    properties: &[
-        ("hosts", Schema::Array { items: &NOT_EMPTY, min: 1, max: Some(MAX_HOSTS) }),
-        ("org_id", ORG_ID),
-    ],
-    required: &["org_id", "hosts"],
+    Schema::Array { items: &Schema::Named(&components::RUN_INPUT), min: 1, max: Some(MAX_ITEMS) };
+static CANCEL: Schema = Schema::Array {
+    items: &Schema::Named(&components::CANCEL_INPUT_V2),
+    min: 1,
+    max: Some(MAX_ITEMS),
 };
-
-static RECIPIENTS_STATUS: Schema = Schema::Array { items: &RECIPIENT_WITH_ORG, min: 1, max: None };
+static RECIPIENTS_STATUS: Schema =
+    Schema::Array { items: &Schema::Named(&components::RECIPIENT_WITH_ORG), min: 1, max: None };
+static CONNECTION_STATUS: Schema = Schema::Named(&components::HOSTS_WITH_ORG_ID);
 
 /// A body of a contract route: its schema and what is checked beyond it.
 pub trait ContractBody: DeserializeOwned + Send {
     /// What whoever sends it must be at least, where that is somebody with a role.
     const LEAST: Role;
-
-    /// Where its schema stands in the contract's document, where messages name that.
-    const REFERENCE: Option<&'static str> = None;
 
     /// What the body must look like.
     fn schema() -> &'static Schema;
@@ -185,10 +109,9 @@ impl ContractBody for Vec<RecipientWithOrg> {
 
 impl ContractBody for HostsWithOrg {
     const LEAST: Role = Role::Reader;
-    const REFERENCE: Option<&'static str> = Some("#/components/schemas/HostsWithOrgId");
 
     fn schema() -> &'static Schema {
-        &HOSTS_WITH_ORG
+        &CONNECTION_STATUS
     }
 }
 

@@ -1,9 +1,11 @@
 //! A small interpreter of OpenAPI-like schemas for the bodies of contract routes: the reasons and
 //! JSON pointers that existing clients know, the first error only, defaults put in place.
 //!
-//! Pure: it knows values and rules, neither requests nor routes (see [`bodies`] for the schemas).
+//! Pure: it knows values and rules, neither requests nor routes (see [`bodies`] and [`components`] for
+//! the schemas). The documents are made of the same schemas ([`super::openapi`]).
 
 pub mod bodies;
+pub mod components;
 mod text;
 
 use serde_json::{Map, Value};
@@ -49,8 +51,32 @@ pub enum Schema {
         /// Takes the place of an absent or null member.
         default: Option<i64>,
     },
-    /// Anything; checked elsewhere.
-    Any,
+    /// What another schema says, which has a name.
+    Named(&'static Component),
+    /// Anything here: it is checked after the schema, and documents describe it under this name.
+    Elsewhere(&'static str),
+}
+
+/// A schema with the name that it has in documents and that generated clients know.
+#[derive(Debug)]
+pub struct Component {
+    /// The name.
+    pub name: &'static str,
+    /// What it means, for people.
+    pub about: &'static str,
+    /// Whether nothing new should use it.
+    pub deprecated: bool,
+    /// Members of an object in the order that generated constructors take them in, behind those that are
+    /// required; what is not named comes last.
+    pub order: &'static [&'static str],
+    /// What a value must look like.
+    pub schema: Schema,
+}
+
+impl Component {
+    const fn new(name: &'static str, about: &'static str, schema: Schema) -> Self {
+        Self { name, about, deprecated: false, order: &[], schema }
+    }
 }
 
 /// What is wrong with a value, and where.
@@ -111,7 +137,8 @@ impl Schema {
     /// required ones.
     pub fn apply(&self, value: &mut Value) -> Result<(), Violation> {
         match (self, value) {
-            (Self::Any, _) => Ok(()),
+            (Self::Elsewhere(_), _) => Ok(()),
+            (Self::Named(component), value) => component.schema.apply(value),
             (_, Value::Null) => Err(Violation::new("Value is not nullable")),
             (Self::Array { items, min, max }, Value::Array(list)) => {
                 apply_array(items, *min, *max, list)
@@ -136,7 +163,27 @@ impl Schema {
             Self::Object { .. } | Self::StringMap => "an object",
             Self::String { .. } => "a string",
             Self::Integer { .. } => "an integer",
-            Self::Any => "anything",
+            Self::Named(component) => component.schema.kind(),
+            Self::Elsewhere(_) => "anything",
+        }
+    }
+
+    /// The schema that counts, without its name.
+    const fn unnamed(&self) -> &Self {
+        match self {
+            Self::Named(component) => component.schema.unnamed(),
+            other => other,
+        }
+    }
+
+    /// Where it stands in documents, if it has a name.
+    #[must_use]
+    pub fn reference(&self) -> Option<String> {
+        match self {
+            Self::Named(Component { name, .. }) | Self::Elsewhere(name) => {
+                Some(format!("#/components/schemas/{name}"))
+            }
+            _ => None,
         }
     }
 }
@@ -165,7 +212,7 @@ fn apply_object(
     members: &mut Map<String, Value>,
 ) -> Result<(), Violation> {
     for (name, schema) in properties {
-        if let Schema::Integer { default: Some(default), .. } = schema
+        if let Schema::Integer { default: Some(default), .. } = schema.unnamed()
             && members.get(*name).is_none_or(Value::is_null)
         {
             members.insert((*name).to_owned(), Value::from(*default));

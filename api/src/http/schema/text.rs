@@ -14,7 +14,9 @@ pub enum Format {
 }
 
 impl Format {
-    const fn name(self) -> &'static str {
+    /// The name of the format in messages and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Uuid => "uuid",
             Self::SatelliteUuid => "sat-id-uuid",

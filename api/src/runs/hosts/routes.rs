@@ -16,8 +16,9 @@ use crate::{
         extract::{OnBehalf, RunReader, RunScope},
         json::JsonReply,
         links,
+        parameters::{FilterSpec, Filters},
         problem::Problem,
-        query::{FilterSpec, PageParams, RawQuery},
+        query::{PageParams, RawQuery},
     },
     runs::{
         counting,
@@ -27,8 +28,19 @@ use crate::{
     },
 };
 
-const INVENTORY_ID: FilterSpec =
-    FilterSpec { name: "inventory_id", allowed: &[], may_be_empty: true };
+const INVENTORY_ID: FilterSpec = FilterSpec {
+    name: "inventory_id",
+    component: Some("InventoryIdNullable"),
+    allowed: &[],
+    may_be_empty: true,
+};
+const RUN_ID: FilterSpec =
+    FilterSpec { name: "id", component: None, allowed: &[], may_be_empty: true };
+const OF_RUN: Filters =
+    Filters { members: &[RUN_ID, FilterSpec::SERVICE], labels: true, run: None };
+/// What the list of run hosts can be filtered by.
+pub const FILTERS: Filters =
+    Filters { members: &[FilterSpec::STATUS, INVENTORY_ID], labels: false, run: Some(&OF_RUN) };
 
 /// `GET …/run_hosts`: hosts of the organisation's runs.
 pub async fn list(
@@ -60,9 +72,7 @@ pub async fn list_on_behalf(
 
 /// What is checked of a query for run hosts before anybody asks who may look.
 fn host_parameters(query: &RawQuery) -> Result<(Members, PageParams), Problem> {
-    let members = query
-        .filter(&[FilterSpec::STATUS, INVENTORY_ID], &["run"])
-        .map_err(Problem::bad_request)?;
+    let members = query.filter(&FILTERS).map_err(Problem::bad_request)?;
     Ok((members, query.page().map_err(Problem::bad_request)?))
 }
 
@@ -98,13 +108,13 @@ fn host_filter(
     if query.values("filter[inventory_id]").next() == Some("") {
         return Err(Problem::bad_request(UNREADABLE));
     }
-    let run_id = single(query, "id")?.map(|id| parse_uuid(id, "Unable to parse run id!"));
+    let run_id = single(query, RUN_ID.name)?.map(|id| parse_uuid(id, "Unable to parse run id!"));
     Ok(RunHostFilter {
         org_id: scope.org_id,
         services: scope.services,
         status: status_of(members),
         run_id: run_id.transpose()?,
-        run_service: single(query, "service")?.map(str::to_owned),
+        run_service: single(query, FilterSpec::SERVICE.name)?.map(str::to_owned),
         run_labels: query.nested("filter[run][labels]"),
         inventory_id: uuid_of(members, "inventory_id", UNREADABLE)?,
     })
