@@ -327,10 +327,13 @@ async fn names_types_and_limits_are_those_that_generated_clients_know() {
     of_hosts.retain(|name, _| !name.starts_with("Runs"));
     assert_eq!(components(&internal, "parameters", parameter), of_hosts);
     // Generated constructors take members in this order.
-    let members = |name: &str| {
-        let schema = &internal["components"]["schemas"][name];
+    let names = |schema: &Value| {
         schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
     };
+    let members = |name: &str| names(&internal["components"]["schemas"][name]);
+    let filter = |name: &str| names(&public["components"]["parameters"][name]["schema"]);
+    assert_eq!(filter("RunsFilter"), "status service recipient labels");
+    assert_eq!(filter("RunHostFilter"), "status run inventory_id");
     let optional = "web_console_url labels timeout hosts recipient_config inputs";
     assert_eq!(members("RunInputV2"), format!("recipient org_id principal url name {optional}"));
     assert_eq!(members("RunInput"), "recipient account url labels timeout hosts");

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shapes::{named, put};
+use super::shapes::{arrange, named, put};
 use crate::{
     http::parameters::{
         FilterSpec, Filters, IntegerSpec, LIMIT, NEWEST_FIRST, OFFSET, SORT_ORDERS,
@@ -23,7 +23,7 @@ const FILTERS: [&Filters; 2] = [&runs::routes::FILTERS, &runs::hosts::routes::FI
 pub(super) fn parameters() -> Value {
     json!({
         "RunsFilter": deep("filter", FILTER, filter(&runs::routes::FILTERS)),
-        "RunHostFilter": deep("filter", FILTER, filter(&runs::hosts::routes::FILTERS)),
+        "RunHostFilter": deep("filter", FILTER, run_host_filter()),
         "RunsFields": deep("fields", FIELDS, fields(&RUN_FIELDS, &RUN_DEFAULTS)),
         "RunHostFields": deep("fields", FIELDS, fields(&RUN_HOST_FIELDS, &RUN_HOST_DEFAULTS)),
         "RunsSortBy": {
@@ -69,6 +69,13 @@ fn filter(filters: &Filters) -> Value {
         properties.insert("run".to_owned(), run);
     }
     json!({ "type": "object", "properties": properties })
+}
+
+/// In the order in which generated constructors take the members.
+fn run_host_filter() -> Value {
+    let mut filter = filter(&runs::hosts::routes::FILTERS);
+    arrange(&mut filter, &["status", "run", "inventory_id"]);
+    filter
 }
 
 /// What a member's value may be.

@@ -74,7 +74,7 @@ pub(super) fn collect(schema: &Schema, found: &mut Map<String, Value>) {
 }
 
 /// Puts the members that an object describes into this order, those that are not named behind the others.
-fn arrange(object: &mut Value, order: &[&str]) {
+pub(super) fn arrange(object: &mut Value, order: &[&str]) {
     let Some(Value::Object(properties)) = object.get_mut("properties") else { return };
     let place = |name: &String| order.iter().position(|known| known == name);
     let mut all: Vec<(String, Value)> = std::mem::take(properties).into_iter().collect();
