@@ -36,6 +36,7 @@ pub mod postgres;
 pub mod registrations;
 pub mod retention;
 pub mod sqlite;
+mod totals;
 pub mod wakeups;
 
 pub use audit::AuditStore;
@@ -233,7 +234,7 @@ pub trait UploadStore: Send + Sync {
     async fn apply(
         &self,
         upload: &ClaimedUpload,
-        update: &Update,
+        update: &Arc<Update>,
         now: OffsetDateTime,
     ) -> StoreResult<ApplyOutcome>;
 

@@ -152,7 +152,7 @@ impl Applier {
     /// Applies or rejects an upload; says which.
     async fn settle(&self, claimed: &ClaimedUpload) -> Result<&'static str, ApplyError> {
         let update = match self.read(claimed).await? {
-            Ok(update) => update,
+            Ok(update) => Arc::new(update),
             Err(Invalid(reason)) => return self.reject(claimed, &reason).await,
         };
         if let Err(Invalid(reason)) = self.belongs(claimed, &update).await? {

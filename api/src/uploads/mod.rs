@@ -7,6 +7,7 @@
 
 pub mod applier;
 pub mod decode;
+mod line;
 pub mod list;
 pub mod log;
 pub mod model;

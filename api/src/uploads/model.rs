@@ -1,5 +1,7 @@
 //! The types of uploads: archives of job events that foreign hosts send back. No IO.
 
+use std::sync::Arc;
+
 use dispatcher_wire::{RunStatus, event::RunnerEvent};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -95,9 +97,9 @@ impl Update {
     }
 }
 
-impl From<RunnerUpdate> for Update {
+impl From<RunnerUpdate> for Arc<Update> {
     fn from(update: RunnerUpdate) -> Self {
-        Self::Runner(update)
+        Self::new(Update::Runner(update))
     }
 }
 

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::{
     decode::{Invalid, Line, Opened, each_line},
-    validate::{clean, object, optional, present, required},
+    line::{object, optional, present, required},
+    validate::clean,
 };
 use crate::config::uploads::Opening;
 

@@ -1,17 +1,19 @@
 //! Whether the lines of an archive are runner events, and which run they belong to (contract §4.4).
 //! A reason names the line and the member.
 //!
-//! Each line is read member by member from its text, so that nothing that is not kept is built in
-//! memory. NUL, which no database takes, becomes U+FFFD.
+//! NUL, which no database takes, becomes U+FFFD.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dispatcher_wire::event::{EXECUTOR_ON_START, EventData, RunnerEvent};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::decode::{Invalid, Line, Opened, each_line};
+use super::{
+    decode::{Invalid, Line, Opened, each_line},
+    line::{CORRELATION_ID, DataMembers, EventLine, Object},
+};
 use crate::config::uploads::Opening;
 
 /// The longest name of a host, in bytes: what an index of the databases takes.
@@ -81,51 +83,44 @@ impl Reading {
         if self.events.len() >= self.opening.max_events {
             return Err(format!("more than {} events", self.opening.max_events));
         }
-        let raw: RawEvent<'_> = object(bytes, "the event")?;
-        let event = self.event(&raw)?;
+        let event = self.event(EventLine::read(bytes)?)?;
         self.note_host(&event)?;
         self.note_correlation(&event)?;
         self.events.push(event);
         Ok(())
     }
 
-    fn event(&mut self, raw: &RawEvent<'_>) -> Result<RunnerEvent, String> {
-        let event: String = required(raw.event, "event", "a string")?;
-        if !(3..=50).contains(&event.chars().count()) {
+    fn event(&mut self, line: EventLine<'_>) -> Result<RunnerEvent, String> {
+        if !(3..=50).contains(&line.event.chars().count()) {
             return Err("event must have 3 to 50 characters".to_owned());
         }
         Ok(RunnerEvent {
-            event: clean(event),
-            uuid: clean(required(raw.uuid, "uuid", "a string")?),
-            counter: required(raw.counter, "counter", "an integer")?,
-            stdout: optional(raw.stdout, "stdout", "a string or null")?.flatten().map(clean),
-            start_line: line_number(raw.start_line, "start_line")?,
-            end_line: line_number(raw.end_line, "end_line")?,
-            event_data: raw.event_data.map(|raw| self.data(raw)).transpose()?,
+            event: clean(line.event),
+            uuid: clean(line.uuid),
+            counter: line.counter,
+            stdout: line.stdout.map(clean),
+            start_line: at_least_0(line.start_line, "start_line")?,
+            end_line: at_least_0(line.end_line, "end_line")?,
+            event_data: line.event_data.map(|Object(data)| self.data(data)).transpose()?,
         })
     }
 
-    fn data(&mut self, raw: &RawValue) -> Result<EventData, String> {
-        let raw: RawData<'_> = object(raw.get().as_bytes(), "event_data")?;
-        let text = |raw, member: &str| -> Result<Option<String>, String> {
-            Ok(optional(raw, &format!("event_data.{member}"), "a string")?.map(clean))
-        };
-        let playbook = text(raw.playbook, "playbook")?;
-        if playbook.as_ref().is_some_and(String::is_empty) {
+    fn data(&mut self, members: DataMembers<'_>) -> Result<EventData, String> {
+        if members.playbook.as_ref().is_some_and(String::is_empty) {
             return Err("event_data.playbook must not be empty".to_owned());
         }
         Ok(EventData {
-            playbook,
-            playbook_uuid: text(raw.playbook_uuid, "playbook_uuid")?,
-            host: text(raw.host, "host")?,
-            crc_dispatcher_correlation_id: text(raw.correlation_id, CORRELATION_ID)?,
-            crc_dispatcher_error_code: text(raw.error_code, "crc_dispatcher_error_code")?,
-            crc_dispatcher_error_details: text(raw.error_details, "crc_dispatcher_error_details")?,
-            ignore_errors: raw.ignore_errors.and_then(lenient),
+            playbook: members.playbook.map(clean),
+            playbook_uuid: members.playbook_uuid.map(clean),
+            host: members.host.map(clean),
+            crc_dispatcher_correlation_id: members.correlation_id.map(clean),
+            crc_dispatcher_error_code: members.error_code.map(clean),
+            crc_dispatcher_error_details: members.error_details.map(clean),
+            ignore_errors: members.ignore_errors.and_then(lenient),
             task: None,
-            processed: self.counts(raw.processed)?,
-            failures: self.counts(raw.failures)?,
-            dark: self.counts(raw.dark)?,
+            processed: self.counts(members.processed)?,
+            failures: self.counts(members.failures)?,
+            dark: self.counts(members.dark)?,
         })
     }
 
@@ -169,95 +164,7 @@ impl Reading {
     }
 }
 
-const CORRELATION_ID: &str = "crc_dispatcher_correlation_id";
-
-/// A member that is there, whatever its value; `null` is one too.
-pub(super) fn present<'de, D: Deserializer<'de>>(
-    value: D,
-) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(value).map(Some)
-}
-
-#[derive(Deserialize)]
-struct RawEvent<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    event: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    uuid: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    counter: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    stdout: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    start_line: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    end_line: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    event_data: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct RawData<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    playbook: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    playbook_uuid: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    host: Option<&'a RawValue>,
-    #[serde(
-        borrow,
-        default,
-        rename = "crc_dispatcher_correlation_id",
-        deserialize_with = "present"
-    )]
-    correlation_id: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "crc_dispatcher_error_code", deserialize_with = "present")]
-    error_code: Option<&'a RawValue>,
-    #[serde(
-        borrow,
-        default,
-        rename = "crc_dispatcher_error_details",
-        deserialize_with = "present"
-    )]
-    error_details: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    ignore_errors: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    processed: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    failures: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    dark: Option<&'a RawValue>,
-}
-
-/// A JSON object and nothing after it. An array, which would also do for a struct, is none.
-pub(super) fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T, String> {
-    if bytes.first() != Some(&b'{') {
-        return Err(format!("{what} must be a JSON object"));
-    }
-    serde_json::from_slice(bytes)
-        .map_err(|error| format!("{what} is not valid JSON (column {})", error.column()))
-}
-
-pub(super) fn optional<T: DeserializeOwned>(
-    raw: Option<&RawValue>,
-    member: &str,
-    kind: &str,
-) -> Result<Option<T>, String> {
-    let parse = |raw: &RawValue| serde_json::from_str(raw.get());
-    raw.map(parse).transpose().map_err(|_| format!("{member} must be {kind}"))
-}
-
-pub(super) fn required<T: DeserializeOwned>(
-    raw: Option<&RawValue>,
-    member: &str,
-    kind: &str,
-) -> Result<T, String> {
-    optional(raw, member, kind)?.ok_or_else(|| format!("{member} is missing"))
-}
-
-fn line_number(raw: Option<&RawValue>, member: &str) -> Result<i64, String> {
-    let number: i64 = required(raw, member, "an integer")?;
+fn at_least_0(number: i64, member: &str) -> Result<i64, String> {
     if number < 0 { Err(format!("{member} must be at least 0")) } else { Ok(number) }
 }
 

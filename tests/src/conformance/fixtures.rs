@@ -1,7 +1,7 @@
 //! The vocabulary of the cases: runs, claims, batches and uploads that are valid unless said
 //! otherwise, and short ways to look at what became of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dispatcher_api::{
     config::{source::Source, uploads::UploadSettings},
@@ -296,10 +296,10 @@ pub fn satellite_run(org_id: &str, hosts: &[Uuid], response_full: bool) -> NewRu
 
 /// What an archive of these events says, by the limits that are the defaults.
 #[must_use]
-pub fn said(events: &[serde_json::Value]) -> Update {
+pub fn said(events: &[serde_json::Value]) -> Arc<Update> {
     let settings = UploadSettings::read(&mut Source::default(), "https://d.example");
     let archive = crate::foreign::lines(events);
-    from_archive(&archive, &settings.opening, &settings.keeping).expect("it is valid")
+    Arc::new(from_archive(&archive, &settings.opening, &settings.keeping).expect("it is valid"))
 }
 
 /// The bell of a recipient whose worker executes one run after the other.

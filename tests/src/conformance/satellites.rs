@@ -1,5 +1,7 @@
 //! What uploads of Satellites do to runs and hosts.
 
+use std::sync::Arc;
+
 use dispatcher_api::{
     runs::model::NewRun,
     store::retention::Purge,
@@ -20,7 +22,7 @@ use crate::satellite::{broken, completed, event, finished, printed};
 
 const GAP: &str = r"\n\u2026\n";
 
-async fn apply(subject: &Subject, run: &NewRun, update: &Update, at: OffsetDateTime) {
+async fn apply(subject: &Subject, run: &NewRun, update: &Arc<Update>, at: OffsetDateTime) {
     let claimed = claimed_upload(&subject.stores, &upload(&run.org_id, at)).await;
     let outcome = subject.stores.uploads.apply(&claimed, update, at).await.unwrap();
     assert_eq!(outcome, ApplyOutcome::Applied);

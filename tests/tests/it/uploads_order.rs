@@ -1,7 +1,7 @@
 //! Whatever a run reports, and however its cumulative uploads are split, repeated and reordered on
 //! their way: the run ends as the longest of them says.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dispatcher_api::{
     config::{
@@ -68,7 +68,7 @@ async fn apply(stores: &Stores, org_id: &str, update: &Update) {
     stores.uploads.accept(&upload).await.unwrap();
     let lease = Duration::from_secs(60);
     let claimed = stores.uploads.claim(Uuid::new_v4(), now(), lease).await.unwrap().unwrap();
-    stores.uploads.apply(&claimed, update, now()).await.unwrap();
+    stores.uploads.apply(&claimed, &Arc::new(update.clone()), now()).await.unwrap();
 }
 
 /// What is left of a run after these uploads: its state, and its hosts with state and log.

@@ -14,7 +14,7 @@ use super::{
     connection::{one, run as execute},
     fault::Fault,
     outbox::{self, Changes},
-    rows::{self, held, held_document, run_columns},
+    rows::{self, held, held_json, run_columns},
     satellite,
 };
 use crate::{
@@ -146,15 +146,14 @@ pub(super) async fn update_run(
     changes: &mut Changes,
 ) -> Result<RunRow, Fault> {
     const UPDATE: &str = "
-        UPDATE runs SET status = $2::text::runs_status, events = $3, updated_at = $4 WHERE id = $1";
+        UPDATE runs SET status = $2::text::runs_status, events = $3::text::jsonb, updated_at = $4
+        WHERE id = $1";
     if matches!(run.status, RunStatus::Success | RunStatus::Failure) {
         return Ok(run);
     }
     run.status = status;
     run.updated_at = now;
-    let events = serde_json::to_value(events)
-        .map_err(|error| Fault::broken(format!("events that cannot be stored: {error}")))?;
-    let events = held_document(events);
+    let events = held_json(events)?;
     execute(transaction, UPDATE, &[&run.id, &run.status.as_str(), &events, &now]).await?;
     if let Some((code, details)) = error {
         let (code, details) = (code.clone(), details.clone());

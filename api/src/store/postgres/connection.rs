@@ -15,11 +15,10 @@ use super::{
     fault::Fault,
     migrate,
     servers::{Connector, Servers},
-    totals::Totals,
 };
 use crate::{
     config::database::Postgres,
-    store::{StoreError, StoreResult},
+    store::{StoreError, StoreResult, totals::Totals},
 };
 
 /// How often a transaction is begun again that the server gave up for a conflict.

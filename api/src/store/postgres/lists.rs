@@ -1,7 +1,7 @@
 //! Lists of runs and run hosts: one statement for the page, one for the total.
 //!
-//! The text of a statement depends only on which filters are set, never on their values, so that
-//! few are ever prepared.
+//! The text of a statement depends only on which filters are set, never on their values (but for the
+//! state, of which there are five: what is common decides the plan), so that few are ever prepared.
 
 use dispatcher_wire::RunStatus;
 use serde_json::Value;
@@ -37,9 +37,14 @@ impl Conditions {
     fn and(&mut self, condition: &str, value: impl ToSql + Sync + Send + 'static) {
         self.values.push(Box::new(value));
         let place = format!("${}", self.values.len());
+        self.and_fixed(&condition.replace("$?", &place));
+    }
+
+    /// One more condition without a value.
+    fn and_fixed(&mut self, condition: &str) {
         let joint = if self.text.is_empty() { " WHERE " } else { " AND " };
         self.text.push_str(joint);
-        self.text.push_str(&condition.replace("$?", &place));
+        self.text.push_str(condition);
     }
 
     fn and_text(&mut self, condition: &str, value: &str) {
@@ -79,7 +84,7 @@ impl Conditions {
             RunStatus::Running => {
                 self.and(&format!("(r.status = 'running' AND {EXPIRY} > $?)"), now);
             }
-            other => self.and("r.status = $?::text::runs_status", other.as_str()),
+            other => self.and_fixed(&format!("r.status = '{other}'")),
         }
     }
 
@@ -89,7 +94,7 @@ impl Conditions {
             RunStatus::Running => {
                 self.and(&format!("(h.status = 'running' AND {EXPIRY} > $?)"), now);
             }
-            other => self.and("h.status = $?::text::runs_status", other.as_str()),
+            other => self.and_fixed(&format!("h.status = '{other}'")),
         }
     }
 
@@ -127,10 +132,15 @@ impl Conditions {
     }
 }
 
+/// From which row on a page is deep: the rows before it are passed over by the index where that is
+/// possible, and those of the page fetched by their ids.
+const DEEP: i64 = 1_000;
+
 /// What a list is made of.
 struct List<'a> {
-    columns: &'a str,
-    /// The values of `$cap` and `$half` among the columns, where they are there.
+    /// The statement; `$page` in it stands for tables, conditions, order, limit and offset.
+    select: &'a str,
+    /// The values of `$cap` and `$half` in it, where they are there.
     sizes: Option<(i64, i32)>,
     tables: &'a str,
     order: &'a str,
@@ -150,16 +160,15 @@ impl List<'_> {
         if conditions.impossible {
             return Ok((Vec::new(), 0));
         }
-        let Self { columns, sizes, tables, order, limit, offset, counted } = self;
-        let (text, next) = (&conditions.text, conditions.values.len() + 1);
-        let columns = columns
+        let Self { select, sizes, tables, order, limit, offset, counted } = self;
+        let matching = format!("FROM {tables}{}", conditions.text);
+        let next = conditions.values.len() + 1;
+        let page = format!("{matching} ORDER BY {order} LIMIT ${next} OFFSET ${}", next + 1);
+        let page = select
+            .replace("$page", &page)
             .replace("$cap", &format!("${}::bigint", next + 2))
             .replace("$half", &format!("${}::integer", next + 3));
-        let page = format!(
-            "SELECT {columns} FROM {tables}{text} ORDER BY {order} LIMIT ${next} OFFSET ${}",
-            next + 1
-        );
-        let count = format!("SELECT count(*) FROM {tables}{text}");
+        let count = format!("SELECT count(*) {matching}");
         let client = store.client().await?;
         let params = conditions.params();
         let mut page_params = params.clone();
@@ -180,9 +189,14 @@ impl List<'_> {
 
 /// A page of runs.
 pub(super) async fn runs(store: &PostgresStore, query: &RunQuery) -> Result<Rows<RunRow>, Fault> {
+    const PAGE: &str = concat!("SELECT ", run_columns!(), " $page");
     let order = if query.ascending { "r.created_at, r.id" } else { "r.created_at DESC, r.id" };
+    let deep = format!(
+        "SELECT {} FROM runs r WHERE r.id IN (SELECT r.id $page) ORDER BY {order}",
+        run_columns!()
+    );
     let list = List {
-        columns: run_columns!(),
+        select: if query.offset < DEEP { PAGE } else { &deep },
         sizes: None,
         tables: "runs r",
         order,
@@ -194,15 +208,14 @@ pub(super) async fn runs(store: &PostgresStore, query: &RunQuery) -> Result<Rows
     Ok(Rows { rows: rows.iter().map(rows::run).collect::<Result<_, _>>()?, total })
 }
 
-/// A page of run hosts, with their logs where asked for.
+/// A page of run hosts, with their logs where asked for: read for the page's rows only.
 pub(super) async fn hosts(
     store: &PostgresStore,
     query: &RunHostQuery,
 ) -> Result<Rows<RunHostRow>, Fault> {
-    const JOINED: &str = "run_hosts h JOIN runs r ON r.id = h.run_id";
-    const WITH_WORK: &str = "run_hosts h JOIN runs r ON r.id = h.run_id
-                             LEFT JOIN run_work w ON w.run_id = h.run_id";
+    const PAGE: &str = concat!("SELECT ", host_columns!(), " $page");
     const WITH_LOG: &str = concat!(
+        "SELECT ",
         host_columns!(),
         ", octet_length(h.log) AS length,
             CASE WHEN octet_length(h.log) <= $cap THEN h.log END AS whole,
@@ -210,14 +223,15 @@ pub(super) async fn hosts(
                 substr(convert_to(h.log, 'UTF8'), 1, $half) END AS head,
             CASE WHEN octet_length(h.log) > $cap THEN
                 substr(convert_to(h.log, 'UTF8'), octet_length(h.log) - $half + 1) END AS tail,
-            CASE WHEN w.state < 3 AND h.log = '' THEN w.output_bytes END AS so_far"
+            CASE WHEN w.state < 3 AND h.log = '' THEN w.output_bytes END AS so_far
+          FROM (SELECT h.* $page) h LEFT JOIN run_work w ON w.run_id = h.run_id ORDER BY h.id"
     );
     let cap = i64::try_from(query.log_cap).unwrap_or(i64::MAX);
     let half = i32::try_from(excerpt::half(query.log_cap)).unwrap_or(i32::MAX);
     let list = List {
+        select: if query.with_log { WITH_LOG } else { PAGE },
         sizes: query.with_log.then_some((cap, half)),
-        columns: if query.with_log { WITH_LOG } else { host_columns!() },
-        tables: if query.with_log { WITH_WORK } else { JOINED },
+        tables: "run_hosts h JOIN runs r ON r.id = h.run_id",
         order: "h.id",
         limit: query.limit,
         offset: query.offset,

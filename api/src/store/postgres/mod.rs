@@ -39,7 +39,6 @@ mod rows;
 mod runs;
 mod satellite;
 mod servers;
-mod totals;
 mod upkeep;
 mod uploads;
 mod wakeups;

@@ -2,6 +2,7 @@
 
 use deadpool_postgres::Transaction;
 use dispatcher_wire::RunStatus;
+use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
@@ -130,8 +131,18 @@ pub(super) fn held(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
 }
 
-/// A document in which every text can be held by `jsonb`.
-pub(super) fn held_document(value: Value) -> Value {
+/// A value as the text of a document for `::text::jsonb`, which holds no NUL in its texts.
+pub(super) fn held_json(value: &(impl Serialize + ?Sized)) -> Result<String, Fault> {
+    let broken = |error| Fault::broken(format!("a value cannot be written as JSON: {error}"));
+    let text = serde_json::to_string(value).map_err(broken)?;
+    if !text.contains("\\u0000") {
+        return Ok(text);
+    }
+    let document = serde_json::from_str(&text).map_err(broken)?;
+    Ok(held_document(document).to_string())
+}
+
+fn held_document(value: Value) -> Value {
     match value {
         Value::String(text) if !holdable(&text) => Value::String(held(&text)),
         Value::Array(items) => Value::Array(items.into_iter().map(held_document).collect()),
@@ -152,6 +163,8 @@ mod tests {
     fn documents_lose_their_nuls_wherever_they_are() {
         let document = json!({"a\0": ["b\0c", {"d": "\0"}, 1, null], "e": "f"});
         let held = json!({"a\u{FFFD}": ["b\u{FFFD}c", {"d": "\u{FFFD}"}, 1, null], "e": "f"});
-        assert_eq!(held_document(document), held);
+        assert_eq!(held_json(&document).unwrap(), held.to_string());
+        let without = json!({"a": "\\u0000", "b": [1, "c"]});
+        assert_eq!(held_json(&without).unwrap(), without.to_string());
     }
 }

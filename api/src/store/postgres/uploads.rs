@@ -1,6 +1,6 @@
 //! The inbox of uploads. Applying one has a file of its own.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -75,7 +75,7 @@ impl UploadStore for PostgresStore {
     async fn apply(
         &self,
         upload: &ClaimedUpload,
-        update: &Update,
+        update: &Arc<Update>,
         now: OffsetDateTime,
     ) -> StoreResult<ApplyOutcome> {
         self.retrying(|| async {

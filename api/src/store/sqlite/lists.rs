@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    super::StoreResult,
+    super::{StoreResult, totals::Totals},
     changes::find_run,
     encode::{At, HOST, RUN, State, collect, host, run, to_json},
     logs,
@@ -32,6 +32,10 @@ const TIMED_OUT: &str = "(r.status = 'timeout' OR (r.status = 'running' \
      AND +(r.created_at + r.timeout * 1000000) <= ?))";
 const STILL_RUNNING: &str = "r.status = 'running' AND +(r.created_at + r.timeout * 1000000) > ?";
 const NOT_OVER: &str = "+(r.created_at + r.timeout * 1000000) > ?";
+
+/// From which row on a page is deep: the rows before it are passed over in the index alone where that
+/// has what the filter asks for, and those of the page fetched by their ids.
+const DEEP: i64 = 1_000;
 
 /// The cross join makes SQLite begin with the organisation's runs: it would otherwise walk all hosts
 /// of everybody in the order of the page.
@@ -77,8 +81,13 @@ impl Conditions {
     }
 
     /// Every wanted label is there as text. Both sides go through `json_each`, so no key or value
-    /// is ever part of a path or of SQL.
+    /// is ever part of a path or of SQL. Labels in whose text the first wanted one does not stand, as
+    /// JSON is written here, need no reading as JSON.
     fn and_labels(&mut self, labels: &BTreeMap<String, String>) -> StoreResult<()> {
+        if let Some((key, value)) = labels.first_key_value() {
+            self.and("instr(r.labels, ?) > 0", to_json(key)?);
+            self.and("instr(r.labels, ?) > 0", to_json(value)?);
+        }
         if !labels.is_empty() {
             let contains = "NOT EXISTS (
                 SELECT 1 FROM json_each(?) AS wanted WHERE NOT EXISTS (
@@ -99,18 +108,20 @@ impl Conditions {
         }
     }
 
-    pub(super) fn runs_sql(&self, ascending: bool) -> String {
-        let (direction, conditions) = (if ascending { "ASC" } else { "DESC" }, &self.sql);
-        format!(
-            "SELECT {RUN} FROM runs AS r {conditions}
-             ORDER BY r.created_at {direction}, r.id LIMIT ? OFFSET ?"
-        )
+    pub(super) fn runs_sql(&self, ascending: bool, offset: i64) -> String {
+        let order = if ascending { "r.created_at, r.id" } else { "r.created_at DESC, r.id" };
+        let page = format!("FROM runs AS r {} ORDER BY {order} LIMIT ? OFFSET ?", self.sql);
+        if offset < DEEP {
+            return format!("SELECT {RUN} {page}");
+        }
+        format!("SELECT {RUN} FROM runs AS r WHERE r.id IN (SELECT r.id {page}) ORDER BY {order}")
     }
 
     pub(super) fn hosts_sql(&self, logs: &str) -> String {
         let conditions = &self.sql;
         format!(
-            "SELECT {HOST}{logs} FROM {HOSTS_OF_RUNS} {conditions} ORDER BY h.id LIMIT ? OFFSET ?"
+            "SELECT {HOST}{logs} FROM run_hosts AS h WHERE h.id IN (SELECT h.id
+             FROM {HOSTS_OF_RUNS} {conditions} ORDER BY h.id LIMIT ? OFFSET ?) ORDER BY h.id"
         )
     }
 
@@ -118,9 +129,20 @@ impl Conditions {
         format!("SELECT count(*) FROM {from} {}", self.sql)
     }
 
-    fn count(&self, tx: &Transaction<'_>, from: &str) -> StoreResult<i64> {
+    /// How many rows match, which may be remembered for the filter that is written so.
+    fn count(
+        &self,
+        tx: &Transaction<'_>,
+        from: &str,
+        (totals, filter): (&Totals, String),
+    ) -> StoreResult<i64> {
+        if let Some(total) = totals.get(&filter) {
+            return Ok(total);
+        }
         let mut statement = tx.prepare_cached(&self.count_sql(from))?;
-        Ok(statement.query_row(params_from_iter(&self.values), |row| row.get(0))?)
+        let total = statement.query_row(params_from_iter(&self.values), |row| row.get(0))?;
+        totals.put(filter, total);
+        Ok(total)
     }
 }
 
@@ -138,10 +160,14 @@ pub(super) fn run_conditions(filter: &RunFilter, now: OffsetDateTime) -> StoreRe
 }
 
 /// A page of runs.
-pub(super) fn runs(tx: &Transaction<'_>, query: &RunQuery) -> StoreResult<Rows<RunRow>> {
+pub(super) fn runs(
+    tx: &Transaction<'_>,
+    query: &RunQuery,
+    totals: &Totals,
+) -> StoreResult<Rows<RunRow>> {
     let mut conditions = run_conditions(&query.filter, query.now)?;
-    let total = conditions.count(tx, "runs AS r")?;
-    let sql = conditions.runs_sql(query.ascending);
+    let total = conditions.count(tx, "runs AS r", (totals, format!("{:?}", query.filter)))?;
+    let sql = conditions.runs_sql(query.ascending, query.offset);
     conditions.values.extend([Box::new(query.limit) as Box<dyn ToSql>, Box::new(query.offset)]);
     let mut statement = tx.prepare_cached(&sql)?;
     let rows = collect(statement.query(params_from_iter(&conditions.values))?, run)?;
@@ -173,9 +199,13 @@ pub(super) fn host_conditions(
 }
 
 /// A page of run hosts.
-pub(super) fn hosts(tx: &Transaction<'_>, query: &RunHostQuery) -> StoreResult<Rows<RunHostRow>> {
+pub(super) fn hosts(
+    tx: &Transaction<'_>,
+    query: &RunHostQuery,
+    totals: &Totals,
+) -> StoreResult<Rows<RunHostRow>> {
     let mut conditions = host_conditions(&query.filter, query.now)?;
-    let total = conditions.count(tx, HOSTS_OF_RUNS)?;
+    let total = conditions.count(tx, HOSTS_OF_RUNS, (totals, format!("{:?}", query.filter)))?;
     let sql = conditions.hosts_sql(if query.with_log { LOGS } else { "" });
     conditions.values.extend([Box::new(query.limit) as Box<dyn ToSql>, Box::new(query.offset)]);
     if !query.with_log {

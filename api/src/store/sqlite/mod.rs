@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use super::Stores;
+use super::{Stores, totals::Totals};
 
 mod apply;
 mod audit;
@@ -91,6 +91,7 @@ pub enum OpenError {
 pub struct Store {
     db: connection::Db,
     instances: instances::Registry,
+    totals: Arc<Totals>,
 }
 
 impl Store {
@@ -117,6 +118,7 @@ impl Store {
         let store = Arc::new(Self {
             db: connection::Db::open(&path, lock)?,
             instances: instances::Registry::default(),
+            totals: Arc::default(),
         });
         Ok(Stores {
             runs: store.clone(),

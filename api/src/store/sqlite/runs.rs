@@ -1,6 +1,8 @@
 //! [`RunStore`] on SQLite: which transaction each intention takes. The work is in `create`,
 //! `cancel`, `lists` and `logs`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -59,13 +61,13 @@ impl RunStore for Store {
     }
 
     async fn list(&self, query: &RunQuery) -> StoreResult<Rows<RunRow>> {
-        let query = query.clone();
-        self.db.read(move |tx| lists::runs(tx, &query)).await
+        let (query, totals) = (query.clone(), Arc::clone(&self.totals));
+        self.db.read(move |tx| lists::runs(tx, &query, &totals)).await
     }
 
     async fn list_hosts(&self, query: &RunHostQuery) -> StoreResult<Rows<RunHostRow>> {
-        let query = query.clone();
-        self.db.read(move |tx| lists::hosts(tx, &query)).await
+        let (query, totals) = (query.clone(), Arc::clone(&self.totals));
+        self.db.read(move |tx| lists::hosts(tx, &query, &totals)).await
     }
 
     async fn get(&self, org_id: &str, run_id: Uuid) -> StoreResult<Option<RunDetail>> {

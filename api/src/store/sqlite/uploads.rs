@@ -1,6 +1,6 @@
 //! [`UploadStore`] on SQLite: the inbox. What an upload does to a run is in `apply`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rusqlite::{Row, Transaction, params, types::Type};
@@ -44,10 +44,10 @@ impl UploadStore for Store {
     async fn apply(
         &self,
         upload: &ClaimedUpload,
-        update: &Update,
+        update: &Arc<Update>,
         now: OffsetDateTime,
     ) -> StoreResult<ApplyOutcome> {
-        let (upload, update) = (upload.clone(), update.clone());
+        let (upload, update) = (upload.clone(), Arc::clone(update));
         let points = Points("store.apply.commit", "store.apply.committed");
         self.db.write(points, move |tx| apply::apply(tx, &upload, &update, now)).await
     }

@@ -7,7 +7,11 @@ use time::OffsetDateTime;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 use uuid::Uuid;
 
-use crate::{bare::Bare, rows};
+use crate::{
+    bare::Bare,
+    large::{HOSTS, LARGE, LOG, PAGE as ROWS, RUNS_WITH_HOSTS, SERVICES, WITH_HOSTS, Wanted},
+    rows,
+};
 
 const RUN: &str = "INSERT INTO runs (id, org_id, recipient, correlation_id, url, labels, status, \
     timeout, service, playbook_name, playbook_run_url, principal, response_full, created_at, \
@@ -31,6 +35,27 @@ const SEED: &str = "INSERT INTO runs (id, org_id, recipient, correlation_id, url
     '{\"ring\":\"3\"}', 'success', 3600, 'remediations', \
     'epoch'::timestamptz + i * interval '1 millisecond', \
     'epoch'::timestamptz + i * interval '1 millisecond' FROM generate_series(0, $1::bigint - 1) i";
+
+const RUN_COLUMNS: &str = "id, org_id, recipient, correlation_id, url, labels, status::text, \
+    timeout, service, playbook_name, playbook_run_url, created_at, updated_at";
+const SEED_LARGE: &str = "INSERT INTO runs (id, org_id, recipient, correlation_id, url, labels, \
+    status, timeout, service, created_at, updated_at) SELECT gen_random_uuid(), $2, \
+    gen_random_uuid(), gen_random_uuid(), 'https://playbooks.example.org/update.yml', \
+    jsonb_build_object('ring', (i % 10)::text, 'site', (i % 1000)::text), \
+    (CASE WHEN i % 7 = 0 THEN 'failure' ELSE 'success' END)::runs_status, 3600, \
+    ($3::text[])[1 + i % 3], 'epoch'::timestamptz + i * interval '1 millisecond', \
+    'epoch'::timestamptz + i * interval '1 millisecond' FROM generate_series(0, $1::bigint - 1) i";
+const SEED_HOSTS: &str = "INSERT INTO run_hosts (id, run_id, host, status, log, created_at, \
+    updated_at) SELECT gen_random_uuid(), r.id, 'host-' || h, 'success', repeat($3, $4 / \
+    length($3)), r.created_at, r.created_at FROM runs r, generate_series(1, $2::bigint) h \
+    WHERE r.org_id = $1";
+const HOST_PAGE: &str = "SELECT h.id, h.run_id, h.inventory_id, h.host, h.status::text, \
+    h.created_at, h.log FROM run_hosts h JOIN runs r ON r.id = h.run_id WHERE r.org_id = $1 AND \
+    ($4::uuid IS NULL OR r.id = $4) ORDER BY h.id LIMIT $2 OFFSET $3";
+const HOST_COUNT: &str = "SELECT count(*) FROM run_hosts h JOIN runs r ON r.id = h.run_id \
+    WHERE r.org_id = $1 AND ($2::uuid IS NULL OR r.id = $2)";
+
+const PRINTED: &str = "ok: [host-17.example.org] => (item=a package of usual length.)\n ";
 
 /// A connection of its own to the same database, with its statements prepared.
 pub(crate) struct Postgres {
@@ -129,5 +154,52 @@ impl Bare for Postgres {
     async fn seed(&mut self, runs: i64, orgs: i64) -> Result<()> {
         self.client.execute(SEED, &[&runs, &orgs]).await?;
         Ok(self.client.batch_execute("VACUUM ANALYZE runs").await?)
+    }
+
+    async fn seed_large(&mut self, runs: i64) -> Result<()> {
+        let services = SERVICES.as_slice();
+        for (org, runs) in [(LARGE, runs), (WITH_HOSTS, RUNS_WITH_HOSTS)] {
+            self.client.execute(SEED_LARGE, &[&runs, &org, &services]).await?;
+        }
+        let size = i32::try_from(LOG)?;
+        self.client.execute(SEED_HOSTS, &[&WITH_HOSTS, &HOSTS, &PRINTED, &size]).await?;
+        self.client.batch_execute("VACUUM ANALYZE runs").await?;
+        Ok(self.client.batch_execute("VACUUM ANALYZE run_hosts").await?)
+    }
+
+    async fn filtered(&mut self, wanted: Wanted, offset: i64) -> Result<i64> {
+        let mut matching = "FROM runs WHERE org_id = $1".to_owned();
+        if let Some(status) = wanted.status {
+            matching.push_str(&format!(" AND status = '{status}'"));
+        }
+        if let Some(service) = wanted.service {
+            matching.push_str(&format!(" AND service = '{service}'"));
+        }
+        if let Some((key, value)) = wanted.label {
+            matching.push_str(&format!(" AND labels @> '{{\"{key}\": \"{value}\"}}'"));
+        }
+        let page = format!(
+            "SELECT {RUN_COLUMNS} {matching} ORDER BY created_at DESC, id LIMIT $2 OFFSET $3"
+        );
+        for row in self.client.query(&page, &[&LARGE, &ROWS, &offset]).await? {
+            read(&row)?;
+        }
+        let count = format!("SELECT count(*) {matching}");
+        Ok(self.client.query_one(&count, &[&LARGE]).await?.try_get(0)?)
+    }
+
+    async fn a_run_with_hosts(&mut self) -> Result<Uuid> {
+        let run = "SELECT id FROM runs WHERE org_id = $1 ORDER BY id LIMIT 1";
+        Ok(self.client.query_one(run, &[&WITH_HOSTS]).await?.try_get(0)?)
+    }
+
+    async fn hosts(&mut self, run: Option<Uuid>, offset: i64) -> Result<i64> {
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&WITH_HOSTS, &ROWS, &offset, &run];
+        for row in self.client.query(HOST_PAGE, &params).await? {
+            let _: (Uuid, Option<Uuid>, String) =
+                (row.try_get(0)?, row.try_get(2)?, row.try_get(6)?);
+        }
+        Ok(self.client.query_one(HOST_COUNT, &[&WITH_HOSTS, &run]).await?.try_get(0)?)
     }
 }

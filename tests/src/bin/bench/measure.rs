@@ -24,7 +24,8 @@ impl Report {
         Self { store: store.to_owned(), lines: Vec::new() }
     }
 
-    fn add(
+    /// The median of each side.
+    pub(crate) fn add(
         &mut self,
         what: String,
         mut ours: Vec<Duration>,

@@ -17,6 +17,7 @@ use dispatcher_api::{
 };
 use dispatcher_tests::{foreign, satellite};
 use dispatcher_wire::RunStatus;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,6 +30,7 @@ const UPLOADS: usize = 60;
 const OPENED: usize = 1 << 20;
 /// Hosts behind the Satellite.
 const HOSTS: usize = 8;
+const HOST: &str = "host-17.example.org";
 const LINE: &str = "ok: [host-17.example.org] => (item=a package of usual length)\n";
 
 /// Measures uploads of runners and of Satellites on one database.
@@ -49,9 +51,9 @@ pub(crate) async fn measure(name: &str, stores: &Stores, directory: &Path) -> Re
         let (applier, shutdown) = (applier.clone(), shutdown.clone());
         tokio::spawn(async move { applier.run(shutdown).await })
     };
-    for (what, through) in [("of a runner", false), ("of a Satellite", true)] {
-        let runs: Vec<NewRun> = (0..UPLOADS).map(|_| run(through)).collect();
-        let archives = runs.iter().map(|run| archive(run, through));
+    for sender in [Sends::Runner, Sends::SmallEvents, Sends::Satellite] {
+        let runs: Vec<NewRun> = (0..UPLOADS).map(|_| run(sender)).collect();
+        let archives = runs.iter().map(|run| archive(run, sender));
         let archives = archives.collect::<Result<Vec<_>>>()?;
         stores.runs.create(&runs, None, &[]).await?;
         let opened: usize = archives.iter().map(|(plain, _)| plain.len()).sum();
@@ -70,6 +72,7 @@ pub(crate) async fn measure(name: &str, stores: &Stores, directory: &Path) -> Re
         let bare = processor_time()? - before;
         let rate = |time: Duration| opened as f64 / 1_048_576.0 / time.as_secs_f64();
         let (ours, bare) = (rate(ours), rate(bare));
+        let what = sender.name();
         println!("  {what:<34} {ours:>8.0} / {bare:>8.0} = {:.2}", ours / bare);
     }
     println!();
@@ -96,7 +99,26 @@ async fn upload(applier: &Applier, run: &NewRun, packed: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn run(through: bool) -> NewRun {
+/// Who sends what.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Sends {
+    Runner,
+    SmallEvents,
+    Satellite,
+}
+
+impl Sends {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Runner => "of a runner, as Ansible writes",
+            Self::SmallEvents => "of a runner, small events only",
+            Self::Satellite => "of a Satellite, eight hosts",
+        }
+    }
+}
+
+fn run(sender: Sends) -> NewRun {
+    let through = sender == Sends::Satellite;
     let host = |_| {
         let id = Uuid::new_v4();
         let host = id.to_string();
@@ -112,42 +134,84 @@ fn run(through: bool) -> NewRun {
 }
 
 /// What a run reports in the end: plain, and packed.
-fn archive(run: &NewRun, through: bool) -> Result<(Vec<u8>, Vec<u8>)> {
+fn archive(run: &NewRun, sender: Sends) -> Result<(Vec<u8>, Vec<u8>)> {
     let id = run.correlation_id;
-    let mut events = Vec::new();
-    if through {
-        let console = LINE.repeat(OPENED / HOSTS / (LINE.len() + 1));
-        for host in run.hosts.iter().filter_map(|host| host.inventory_id) {
-            events.push(satellite::printed(id, host, 0, ""));
-            events.push(satellite::printed(id, host, 1, &console));
-            events.push(satellite::finished(id, host, "success"));
-        }
-        events.push(satellite::completed(id, "success"));
-    } else {
-        events = foreign::transcript(id, &["host-17.example.org"]);
-        let end = events.pop();
-        for counter in 2..OPENED / 330 {
-            events.push(json!({
-                "event": "runner_on_ok", "uuid": Uuid::new_v4(), "counter": counter,
-                "stdout": LINE, "start_line": counter, "end_line": counter + 1,
-                "event_data": { "host": "host-17.example.org", "playbook": "site.yml",
-                    "playbook_uuid": id },
-            }));
-        }
-        events.extend(end);
-    }
-    let plain = foreign::lines(&events);
+    let plain = match sender {
+        Sends::Satellite => foreign::lines(&of_a_satellite(run)),
+        Sends::Runner => of_a_runner(id, |counter| of_a_task(id, counter).into()),
+        Sends::SmallEvents => of_a_runner(id, |counter| vec![small(id, counter)]),
+    };
     let packed = foreign::gzip(&plain)?;
     Ok((plain, packed))
 }
 
+fn of_a_satellite(run: &NewRun) -> Vec<Value> {
+    let id = run.correlation_id;
+    let console = LINE.repeat(OPENED / HOSTS / (LINE.len() + 1));
+    let of_host = |host| {
+        [
+            satellite::printed(id, host, 0, ""),
+            satellite::printed(id, host, 1, &console),
+            satellite::finished(id, host, "success"),
+        ]
+    };
+    let mut events: Vec<Value> =
+        run.hosts.iter().filter_map(|host| host.inventory_id).flat_map(of_host).collect();
+    events.push(satellite::completed(id, "success"));
+    events
+}
+
+fn of_a_runner(id: Uuid, events: impl Fn(usize) -> Vec<Value>) -> Vec<u8> {
+    let mut frame = foreign::transcript(id, &[HOST]);
+    let end: Vec<Value> = frame.pop().into_iter().collect();
+    let mut lines = foreign::lines(&frame);
+    for counter in (2..).step_by(2) {
+        if lines.len() >= OPENED {
+            break;
+        }
+        lines.extend(foreign::lines(&events(counter)));
+    }
+    lines.extend(foreign::lines(&end));
+    lines
+}
+
+fn small(id: Uuid, counter: usize) -> Value {
+    json!({
+        "event": "runner_on_ok", "uuid": Uuid::new_v4(), "counter": counter, "stdout": LINE,
+        "start_line": counter, "end_line": counter + 1,
+        "event_data": { "host": HOST, "playbook": "site.yml", "playbook_uuid": id },
+    })
+}
+
+/// What a task on a host comes to in the words of ansible-runner: when it starts, and its result.
+fn of_a_task(id: Uuid, counter: usize) -> [Value; 2] {
+    let event = |name: &str, offset: usize, stdout: &str, more: Value| {
+        let mut data = json!({
+            "playbook": "site.yml", "playbook_uuid": id, "play": "update", "play_uuid": id,
+            "play_pattern": "all", "task": "install the packages", "task_uuid": id,
+            "task_action": "ansible.builtin.package", "resolved_action": "ansible.builtin.dnf",
+            "task_args": "", "task_path": "/tmp/project/site.yml:17", "host": HOST, "uuid": id,
+        });
+        if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
+            data.extend(more);
+        }
+        json!({
+            "uuid": Uuid::new_v4(), "counter": counter + offset, "stdout": stdout,
+            "start_line": counter, "end_line": counter + offset, "runner_ident": id,
+            "event": name, "pid": 1_149_259, "created": "2026-01-22T14:41:59.736129+00:00",
+            "parent_uuid": id, "event_data": data,
+        })
+    };
+    let result = json!({
+        "remote_addr": HOST, "start": "2026-01-22T14:41:59.736129+00:00",
+        "end": "2026-01-22T14:42:01.336129+00:00", "duration": 1.6, "event_loop": null,
+        "res": { "changed": true, "msg": "", "rc": 0, "results": ["Installed: a-package-1.2-3.x86_64"],
+            "invocation": { "module_args": { "name": ["a-package"], "state": "latest" } } },
+    });
+    [event("runner_on_start", 0, "", json!({})), event("runner_on_ok", 1, LINE, result)]
+}
+
 /// What this process has used of processors.
 fn processor_time() -> Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let (_, rest) = stat.rsplit_once(") ").context("the name of the process")?;
-    let ticks = |n| -> Result<u64> {
-        Ok(rest.split(' ').nth(n).context("the time of the process")?.parse()?)
-    };
-    // A tick is a hundredth of a second on every Linux.
-    Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
+    Ok(clock_gettime(ClockId::ProcessCPUTime).try_into()?)
 }
