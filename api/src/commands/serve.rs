@@ -28,8 +28,9 @@ use crate::{
         metrics, router,
         server::{self, Server},
     },
-    runs::counting,
+    runs::counting as runs_counting,
     storage::{Objects, Unready},
+    uploads::counting as uploads_counting,
 };
 
 /// Modules of the original's process; here they are always all there.
@@ -120,7 +121,8 @@ impl Instance {
     /// be understood.
     pub(super) async fn start(app: App, frame: Frame) -> anyhow::Result<Self> {
         say_what_is_special(&app.settings);
-        counting::begin();
+        runs_counting::begin();
+        uploads_counting::begin();
         frame.probes.answer_by(metrics::router(&app, frame.handle.clone()));
         let publisher = publishing::publisher(&app)?;
         let times = feeding::last_auth_ways(&app)?;

@@ -178,7 +178,9 @@ mod tests {
         let mut source = source(&[]);
         let settings = UploadSettings::read(&mut source, "https://d.example/");
         assert_eq!(settings.return_url, "https://d.example/api/ingress/v1/upload");
-        assert_eq!(settings.max_size, 1_048_576);
+        assert_eq!((settings.max_size, settings.concurrency), (1_048_576, 5));
+        let Keeping { truncate_from, field_size, after_lines, .. } = settings.keeping;
+        assert_eq!((truncate_from, field_size, after_lines), (1_048_576, 1024, 500));
         source.finish().unwrap();
     }
 

@@ -5,12 +5,16 @@
 
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use uuid::Uuid;
+use uuid::{Uuid, uuid};
 
 use crate::{
     execution::excerpt::Excerpt,
     runs::model::{RunHostRow, RunRow},
 };
+
+/// The run that Debezium's connector writes as its sign of life (contract §6): changes of it are
+/// nobody's business.
+pub const HEARTBEAT: Uuid = uuid!("98875b33-b37e-4c35-be8b-d74f321bac28");
 
 /// What happened to a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -226,7 +230,7 @@ pub fn run_payload(run: &RunRow) -> Value {
     put("correlation_id", json!(run.correlation_id));
     put("service", json!(run.service));
     put("url", json!(run.url));
-    put("labels", if run.labels.is_object() { run.labels.clone() } else { json!({}) });
+    put("labels", if are_texts(&run.labels) { run.labels.clone() } else { json!({}) });
     if let Some(name) = &run.name {
         put("name", json!(name));
     }
@@ -246,6 +250,11 @@ pub fn run_payload(run: &RunRow) -> Value {
     put("created_at", json!(timestamp(run.created_at)));
     put("updated_at", json!(timestamp(run.updated_at)));
     Value::Object(payload)
+}
+
+/// Whether these are labels as consumers know them. Databases of the original may hold others.
+fn are_texts(labels: &Value) -> bool {
+    labels.as_object().is_some_and(|labels| labels.values().all(Value::is_string))
 }
 
 /// The payload of a run host's event, without `stdout`: the publisher adds it from the row, so that
@@ -271,4 +280,98 @@ pub fn run_host_payload(host: &RunHostRow) -> Value {
 pub fn timestamp(at: OffsetDateTime) -> String {
     // Formatting a UTC time of the years the stores hold cannot fail.
     at.to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use dispatcher_wire::RunStatus;
+    use time::macros::datetime;
+
+    use super::*;
+
+    const AT: OffsetDateTime = datetime!(2022-04-22 11:15:45.429294 UTC);
+
+    fn run() -> RunRow {
+        RunRow {
+            id: Uuid::from_u128(1),
+            org_id: "5318290".to_owned(),
+            recipient: Uuid::from_u128(2),
+            correlation_id: Uuid::from_u128(3),
+            url: "https://example.com/p?a=1&b=<2>".to_owned(),
+            labels: json!({ "b": "2", "a": "1" }),
+            status: RunStatus::Running,
+            timeout: 3600,
+            service: "remediations".to_owned(),
+            name: Some("Fix".to_owned()),
+            web_console_url: Some("https://console.example".to_owned()),
+            principal: Some("jane".to_owned()),
+            sat_id: Some(Uuid::from_u128(4)),
+            sat_org_id: Some("5".to_owned()),
+            response_full: true,
+            created_at: AT,
+            updated_at: datetime!(2022-04-22 11:15:45 UTC),
+        }
+    }
+
+    #[test]
+    fn a_run_has_the_contracts_members_in_their_order() {
+        let id = |number: u128| Uuid::from_u128(number).to_string();
+        let head = format!(
+            "{{\"id\":\"{}\",\"org_id\":\"5318290\",\"recipient\":\"{}\",\
+             \"correlation_id\":\"{}\",\"service\":\"remediations\",\
+             \"url\":\"https://example.com/p?a=1&b=<2>\"",
+            id(1),
+            id(2),
+            id(3)
+        );
+        let tail = "\"status\":\"running\",\"timeout\":3600,\
+                    \"created_at\":\"2022-04-22T11:15:45.429294Z\",\
+                    \"updated_at\":\"2022-04-22T11:15:45Z\"}";
+        let whole = format!(
+            "{head},\"labels\":{{\"b\":\"2\",\"a\":\"1\"}},\"name\":\"Fix\",\
+             \"web_console_url\":\"https://console.example\",\
+             \"recipient_config\":{{\"sat_id\":\"{}\",\"sat_org_id\":\"5\"}},{tail}",
+            id(4)
+        );
+        assert_eq!(run_payload(&run()).to_string(), whole);
+        let bare = format!("{head},\"labels\":{{}},\"recipient_config\":{{}},{tail}");
+        for odd in [json!(null), json!([1]), json!("text"), json!({ "a": 1 })] {
+            let run = RunRow {
+                labels: odd,
+                name: None,
+                web_console_url: None,
+                sat_id: None,
+                sat_org_id: None,
+                ..run()
+            };
+            assert_eq!(run_payload(&run).to_string(), bare);
+        }
+    }
+
+    #[test]
+    fn a_host_has_the_contracts_members_in_their_order() {
+        let host = |inventory_id| RunHostRow {
+            id: Uuid::from_u128(5),
+            run_id: Uuid::from_u128(1),
+            inventory_id,
+            host: "web1".to_owned(),
+            status: RunStatus::Canceled,
+            log: "kept apart".to_owned(),
+            created_at: AT,
+            updated_at: AT,
+        };
+        let at = "2022-04-22T11:15:45.429294Z";
+        let expected = |inventory: &str| {
+            format!(
+                "{{\"id\":\"{}\",\"run_id\":\"{}\",{inventory}\"host\":\"web1\",\
+                 \"status\":\"canceled\",\"created_at\":\"{at}\",\"updated_at\":\"{at}\"}}",
+                Uuid::from_u128(5),
+                Uuid::from_u128(1)
+            )
+        };
+        assert_eq!(run_host_payload(&host(None)).to_string(), expected(""));
+        let inventory = format!("\"inventory_id\":\"{}\",", Uuid::from_u128(6));
+        let with = run_host_payload(&host(Some(Uuid::from_u128(6)))).to_string();
+        assert_eq!(with, expected(&inventory));
+    }
 }

@@ -35,7 +35,10 @@ pub fn begin() {
     metrics::counter!("api_cloud_connector_sent_total").absolute(0);
     metrics::counter!("api_run_canceled_total").absolute(0);
     metrics::counter!("app_run_canceled_error_total").absolute(0);
-    metrics::counter!("api_validation_failure_total", "type" => "satellite").absolute(0);
+    // Nothing is ever counted as the first, in the original neither.
+    for trouble in ["anemic-tenant", "satellite"] {
+        metrics::counter!("api_validation_failure_total", "type" => trouble).absolute(0);
+    }
     for request in KINDS {
         for trouble in ["error", "no_connection"] {
             let labels = [("type", trouble), ("request", request)];
@@ -73,12 +76,12 @@ pub fn created(run: &NewRun, version: ApiVersion) {
     .increment(1);
 }
 
-/// A run could not be stored.
-pub fn not_stored(run: &NewRun, version: ApiVersion) {
-    database_error(CREATE, kind(run.sat_id.is_some()), version).increment(1);
+/// A run, behind a Satellite or not, could not be stored, or not what became of its message.
+pub fn not_stored(satellite: bool, version: ApiVersion) {
+    database_error(CREATE, kind(satellite), version).increment(1);
 }
 
-/// Runs or their hosts could not be listed. Of which kind they are is not known then.
+/// Runs or their hosts could not be read. Of which kind they are is not known then.
 pub fn not_read(path: &str) {
     let version = if path.contains("/v2/") { ApiVersion::V2 } else { ApiVersion::V1 };
     database_error(READ, kind(false), version).increment(1);
@@ -126,6 +129,7 @@ mod tests {
             "api_run_canceled_total 0",
             "app_run_canceled_error_total 0",
             "api_validation_failure_total{type=\"satellite\"} 0",
+            "api_validation_failure_total{type=\"anemic-tenant\"} 0",
             "api_cloud_connector_error_total{type=\"no_connection\",request=\"ansible\"} 0",
             "api_error_total{type=\"db\",subtype=\"playbook_run_create\",request=\"satellite\",\
              api_version=\"v1\"} 0",

@@ -121,6 +121,8 @@ impl Dispatcher {
             Ok(registered) => registered,
             Err(error) => {
                 tracing::error!(%error, "recipients of a dispatch could not be looked up");
+                let lost = orders.iter().map(|order| order.is_behind_satellite());
+                lost.for_each(|satellite| counting::not_stored(satellite, request.version));
                 let answer = |order: &Result<_, RunCreated>| match order {
                     Ok(_) => unexpected(),
                     Err(refusal) => refusal.clone(),
@@ -176,7 +178,8 @@ impl Dispatcher {
             Ok(CreateOutcome::OtherBody) => return Dispatched::OtherBody,
             Err(error) => {
                 tracing::error!(%error, runs = runs.len(), "the runs of a dispatch were not stored");
-                runs.iter().for_each(|run| counting::not_stored(run, request.version));
+                let lost = runs.iter().map(|run| run.sat_id.is_some());
+                lost.for_each(|satellite| counting::not_stored(satellite, request.version));
                 let failed = runs.iter().map(|run| (run.id, unexpected())).collect();
                 replace(&mut answers, &failed);
                 return Dispatched::Answer(answer_of(&answers));

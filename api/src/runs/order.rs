@@ -54,6 +54,12 @@ impl From<DispatchItem> for Order {
 }
 
 impl Order {
+    /// Whether it names a Satellite.
+    #[must_use]
+    pub fn is_behind_satellite(&self) -> bool {
+        self.recipient_config.as_ref().is_some_and(|config| config.sat_id.is_some())
+    }
+
     /// That of an item by account, for the organisation that has the account: neither principal nor
     /// name, and never behind a Satellite.
     #[must_use]

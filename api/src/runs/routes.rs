@@ -48,6 +48,7 @@ use crate::{
     request,
 };
 
+const CANCEL: &str = "/internal/v2/cancel";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The byte of the log that an answer begins with.
@@ -156,7 +157,8 @@ pub async fn cancel(
         connector: app.connector.clone(),
         wakeups: app.wakeups.clone(),
     };
-    let canceled = canceler.cancel(&body.service, request_id(), &body.value).await?;
+    let canceled = canceler.cancel(&body.service, request_id(), &body.value).await;
+    let canceled = canceled.inspect_err(|_| counting::not_read(CANCEL))?;
     Ok(JsonReply(StatusCode::MULTI_STATUS, canceled))
 }
 

@@ -54,6 +54,7 @@ async fn send(
         }
         return answer.map(|answer| (run.id, answer));
     };
+    counting::not_stored(run.sat_id.is_some(), version);
     tracing::error!(run.id = %run.id, ?outcome, %error, "the outcome of a message was not stored");
     // An accepted run is under way and listed; one that should be gone is still there.
     (outcome != SendOutcome::Accepted).then(|| (run.id, unexpected()))

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    counting::{self, Kind},
     decode::Invalid,
     model::{ApplyOutcome, ClaimedUpload, Update},
     receive::{Inbox, ReceiveError},
@@ -47,7 +48,23 @@ enum ApplyError {
     Panicked(#[from] JoinError),
 }
 
+/// Why an upload is set aside.
+struct Refusal {
+    why: Invalid,
+    /// How that is counted; those of blocked organisations are dropped without a word.
+    counts: Option<Kind>,
+}
+
 impl ApplyError {
+    /// Counts it as what failed.
+    fn count(&self) {
+        match self {
+            Self::Storage(_) => counting::not_fetched(),
+            Self::Store(_) => counting::not_applied(),
+            Self::Panicked(_) => {}
+        }
+    }
+
     /// Whether a store was away, as opposed to an upload that nobody can apply.
     fn is_not_its_fault(&self) -> bool {
         matches!(self, Self::Storage(_) | Self::Store(StoreError::Unavailable(_)))
@@ -130,6 +147,7 @@ impl Applier {
             }
             Err(error) => {
                 metrics::counter!("dispatcher_uploads_total", "outcome" => "failed").increment(1);
+                error.count();
                 let (id, attempt) = (upload.id, upload.attempt);
                 tracing::warn!(upload.id = %id, attempt, %error, "an upload is tried again");
                 if error.is_not_its_fault() {
@@ -153,15 +171,17 @@ impl Applier {
     async fn settle(&self, claimed: &ClaimedUpload) -> Result<&'static str, ApplyError> {
         let update = match self.read(claimed).await? {
             Ok(update) => Arc::new(update),
-            Err(Invalid(reason)) => return self.reject(claimed, &reason).await,
+            Err(refusal) => return self.reject(claimed, &refusal).await,
         };
-        if let Err(Invalid(reason)) = self.belongs(claimed, &update).await? {
-            return self.reject(claimed, &reason).await;
+        let kind = Kind::of(&update);
+        if let Err(why) = self.belongs(claimed, &update).await? {
+            return self.reject(claimed, &Refusal { why, counts: Some(kind) }).await;
         }
         crash::point("upload.before_apply");
         let now = OffsetDateTime::now_utc().truncate_to_microsecond();
         let outcome = self.uploads.apply(claimed, &update, now).await?;
         crash::point("upload.applied");
+        counting::settled(kind, outcome);
         if outcome != ApplyOutcome::NotYours {
             self.objects.delete(&claimed.upload.object).await?;
         }
@@ -180,26 +200,38 @@ impl Applier {
     async fn reject(
         &self,
         claimed: &ClaimedUpload,
-        reason: &str,
+        Refusal { why: Invalid(reason), counts }: &Refusal,
     ) -> Result<&'static str, ApplyError> {
-        let own = self.uploads.reject(claimed, reason).await?;
-        Ok(if own { "invalid" } else { "lost" })
+        if !self.uploads.reject(claimed, reason).await? {
+            return Ok("lost");
+        }
+        if let Some(kind) = counts {
+            counting::invalid(*kind);
+        }
+        Ok("invalid")
     }
 
     /// What the archive says. Archives are as small as uploads may be, so one is read whole; what
     /// it opens to is not.
-    async fn read(&self, claimed: &ClaimedUpload) -> Result<Result<Update, Invalid>, ApplyError> {
+    async fn read(&self, claimed: &ClaimedUpload) -> Result<Result<Update, Refusal>, ApplyError> {
+        let uncounted = |why: &str| Ok(Err(Refusal { why: Invalid(why.to_owned()), counts: None }));
         if self.dispatch.is_blocked(&claimed.upload.org_id) {
-            return Ok(Err(Invalid("the organisation is blocked".to_owned())));
+            return uncounted("the organisation is blocked");
         }
         let Some(reading) = self.objects.read(&claimed.upload.object).await? else {
             // Where the whole store is away, so is every archive.
             self.objects.check().await.map_err(StorageError::from)?;
-            return Ok(Err(Invalid("its archive is not in the object store".to_owned())));
+            counting::not_fetched();
+            return uncounted("its archive is not in the object store");
         };
         let archive: BytesMut = reading.pieces.try_collect().await?;
         let (opening, keeping) = (self.settings.opening, self.settings.keeping);
-        let read = move || update::from_archive(&archive, &opening, &keeping);
+        let read = move || {
+            update::from_archive(&archive, &opening, &keeping).map_err(|why| {
+                let counts = Some(update::kind(&archive, &opening));
+                Refusal { why, counts }
+            })
+        };
         Ok(tokio::task::spawn_blocking(read).await?)
     }
 

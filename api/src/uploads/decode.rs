@@ -189,6 +189,26 @@ pub(super) mod tests {
         }
     }
 
+    /// The same archive, which says by this code how large its window is.
+    fn with_window(mut archive: Vec<u8>, code: u8) -> Vec<u8> {
+        // Behind the stream's header: the block's, with one filter (LZMA2), ended by a checksum.
+        let end = 12 + (usize::from(archive[12]) + 1) * 4;
+        assert_eq!(archive[14..16], [0x21, 1]);
+        archive[16] = code;
+        let mut sum = flate2::Crc::new();
+        sum.update(&archive[12..end - 4]);
+        archive[end - 4..end].copy_from_slice(&sum.sum().to_le_bytes());
+        archive
+    }
+
+    #[test]
+    fn the_window_of_xz_has_64_mebibytes_at_most() {
+        let archive = xz(b"a\nb\n");
+        assert_eq!(lines(&with_window(archive.clone(), 28)).unwrap().0.len(), 2);
+        let error = lines(&with_window(archive, 29)).unwrap_err().to_string();
+        assert!(error.contains("damaged or cut"), "{error}");
+    }
+
     #[test]
     fn damage_and_cuts_anywhere_are_invalid() {
         let content: Vec<u8> = (0..3000_u32).flat_map(u32::to_le_bytes).collect();

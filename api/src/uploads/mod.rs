@@ -6,6 +6,7 @@
 //! `satellite` and `progress` beside what is stored.
 
 pub mod applier;
+pub mod counting;
 pub mod decode;
 mod line;
 pub mod list;

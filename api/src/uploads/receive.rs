@@ -35,6 +35,14 @@ pub enum ReceiveError {
     Store(#[from] StoreError),
 }
 
+impl ReceiveError {
+    /// Whether it is empty or too long: the original's validator answers that with a failure.
+    #[must_use]
+    pub const fn is_about_size(&self) -> bool {
+        matches!(self, Self::Empty | Self::Storage(StorageError::TooLarge(_)))
+    }
+}
+
 /// Who sends an upload.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sender {

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
+    counting::{self, Kind},
     list,
     receive::{Inbox, ReceiveError, Sender},
     token,
@@ -85,7 +86,12 @@ pub async fn receive(
                 let request_id = if app.settings.dispatch.is_blocked(&sender.org_id) {
                     inbox.drop_silently(part).await?
                 } else {
-                    inbox.receive(sender, part).await?
+                    let kind = Kind::claimed(part.content_type());
+                    inbox.receive(sender, part).await.inspect_err(|error| {
+                        if error.is_about_size() {
+                            counting::invalid(kind);
+                        }
+                    })?
                 };
                 return Ok(JsonReply(StatusCode::ACCEPTED, Received { request_id }));
             }

@@ -4,6 +4,7 @@
 use dispatcher_wire::event::RunnerEvent;
 
 use super::{
+    counting::Kind,
     decode::{Invalid, each_line},
     log::{self, fitting},
     model::{RunnerUpdate, Update},
@@ -27,21 +28,22 @@ pub fn from_archive(
     opening: &Opening,
     keeping: &Keeping,
 ) -> Result<Update, Invalid> {
-    if is_of_a_satellite(archive, opening) {
+    if kind(archive, opening) == Kind::Satellite {
         let found = satellite_events::events(archive, opening)?;
         return Ok(Update::Satellite(satellite_report::update(found, keeping)));
     }
     runner(archive, opening, keeping).map(Update::Runner)
 }
 
-/// Nothing behind the first line is opened.
-fn is_of_a_satellite(archive: &[u8], opening: &Opening) -> bool {
+/// Whose events an archive holds, as its first line shows. Nothing behind that is opened.
+#[must_use]
+pub fn kind(archive: &[u8], opening: &Opening) -> Kind {
     let mut found = false;
     let first = each_line(archive, opening, |line| {
         found = satellite_events::looks_like_one(line.bytes);
         Err(Invalid(String::new()))
     });
-    first.is_err() && found
+    if first.is_err() && found { Kind::Satellite } else { Kind::Runner }
 }
 
 fn runner(archive: &[u8], opening: &Opening, keeping: &Keeping) -> Result<RunnerUpdate, Invalid> {
@@ -158,6 +160,19 @@ mod tests {
         let small = Keeping { truncate_from: 1 << 20, ..KEEPING };
         let update = runner(&archive(12, "äöüäöüäöü"), &OPEN, &small).unwrap();
         assert_eq!(outputs(&update), ["äöüäöüäöü"; 12]);
+    }
+
+    #[test]
+    fn an_upload_is_large_from_its_threshold_on_and_blank_lines_count() {
+        let cut = |archive: &[u8], truncate_from| {
+            let update = runner(archive, &OPEN, &Keeping { truncate_from, ..KEEPING }).unwrap();
+            outputs(&update).iter().position(|output| *output == TRUNCATED)
+        };
+        let plain = archive(12, "out");
+        let size = plain.len() as u64;
+        assert_eq!((cut(&plain, size), cut(&plain, size + 1)), (Some(6), None));
+        let blanks = [b"\n \n".to_vec(), plain].concat();
+        assert_eq!(cut(&blanks, size), Some(4));
     }
 
     #[test]

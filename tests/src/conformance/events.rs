@@ -3,7 +3,7 @@
 use std::time::Duration as StdDuration;
 
 use dispatcher_api::{
-    events::model::{ReadFilter, ReadPage, StoredEvent},
+    events::model::{HEARTBEAT, ReadFilter, ReadPage, StoredEvent},
     runs::model::NewRun,
     store::events::{BatchSize, Fence, OUTBOX_LEASE},
 };
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Subject,
-    fixtures::{create, finished, foreign_run, hosts, now, org, run, started, stats},
+    fixtures::{create, finished, foreign_run, hosts, now, org, run, started, stats, status},
 };
 
 const ALL: BatchSize = BatchSize { events: 10_000, stdout: 1 << 20, bytes: 1 << 30 };
@@ -60,6 +60,22 @@ pub async fn read_in_the_order_of_each_run(subject: &Subject) {
     let few = unpublished(subject, BatchSize { events: 3, ..ALL }).await;
     let ids = |events: &[StoredEvent]| events.iter().map(|event| event.id).collect::<Vec<_>>();
     assert_eq!(ids(&few), ids(&events)[..3]);
+}
+
+/// The sign of life of the original's connector comes and times out, and nobody is told.
+pub async fn a_heartbeat_is_told_to_nobody(subject: &Subject) {
+    let heartbeat = NewRun { id: HEARTBEAT, hosts: hosts(&["a"]), ..run(&org()) };
+    let other = run(&org());
+    create(&subject.stores, &[heartbeat.clone(), other.clone()]).await;
+    let over = now() + Duration::hours(2);
+    assert_eq!(subject.stores.upkeep.expire(over, 10).await.unwrap().runs, 2);
+    assert_eq!(status(&subject.stores, &heartbeat).await, RunStatus::Timeout);
+    assert!(subject.probe.outbox(HEARTBEAT).await.is_empty());
+    let filter = ReadFilter { org_id: Some(heartbeat.org_id.clone()), ..ReadFilter::default() };
+    subject.stores.events.write_reads(&filter, None, 10, over).await.unwrap();
+    let events = unpublished(subject, ALL).await;
+    assert!(events.iter().all(|event| event.run_id == other.id), "{events:?}");
+    assert_eq!(subject.told(other.id).await, ["run create running", "run update timeout"]);
 }
 
 /// Long output comes as its ends, and much of it in several batches.

@@ -166,6 +166,35 @@ pub async fn many_cleaners_at_once(subject: &Subject) {
     }
 }
 
+/// A result that comes in the very moment in which the time is over is never overwritten.
+pub async fn a_result_wins_whoever_is_first(subject: &Subject) {
+    let at = now();
+    let runs: Vec<NewRun> =
+        (0..20).map(|_| NewRun { route: NewRoute::CloudConnector, ..ending(at) }).collect();
+    create(&subject.stores, &runs).await;
+    let mut tasks = Vec::new();
+    for run in &runs {
+        let claimed = claimed_upload(&subject.stores, &upload(&run.org_id, at)).await;
+        let result = update(run, RunStatus::Success, &["a"], "all");
+        let (uploads, upkeep) = (subject.stores.uploads.clone(), subject.stores.upkeep.clone());
+        tasks.push(tokio::spawn(async move {
+            uploads.apply(&claimed, &result.into(), at).await.unwrap();
+        }));
+        tasks.push(tokio::spawn(async move {
+            upkeep.expire(at, 3).await.unwrap();
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(expire(subject, at).await, (0, 0));
+    for run in &runs {
+        assert_eq!(status(&subject.stores, run).await, RunStatus::Success);
+        let ended = [("a".to_owned(), RunStatus::Success)];
+        assert_eq!(host_states(&subject.stores, run).await, ended);
+    }
+}
+
 /// Keys go when they expire, event rows when they are old enough; runs stay.
 pub async fn forgetting(subject: &Subject) {
     let (org, at) = (org(), now());

@@ -4,6 +4,7 @@ use std::{path::Path, process::Stdio, time::Duration, time::Instant};
 
 use dispatcher_api::store::sqlite;
 use dispatcher_tests::{
+    postgres::Database,
     process::{PATIENCE, Service, binary},
     rows,
 };
@@ -193,4 +194,14 @@ async fn healthcheck_tells_by_its_status() {
     drop(service);
     let (success, text) = output(&["healthcheck", "--url", &url], &[]).await;
     assert!(!success && !text.is_empty(), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cleaning_what_cannot_be_cleaned_is_no_success() {
+    let database = Database::empty().await.unwrap();
+    let foreign = "CREATE TABLE runs (id integer)";
+    database.client().await.unwrap().batch_execute(foreign).await.unwrap();
+    let variables = [("DATABASE_URL", database.url.as_str())];
+    let (success, text) = output(&["clean"], &variables).await;
+    assert!(!success && text.contains("neither empty nor known"), "{text}");
 }

@@ -88,8 +88,16 @@ fn every_metric_is_documented_and_every_documented_one_is_made() {
 #[test]
 fn names_follow_the_custom() {
     for name in documented() {
-        let known =
-            ["dispatcher_", "echo_http_", "api_", "app_", "client_request_", "tenant_translator_"];
+        let known = [
+            "dispatcher_",
+            "echo_http_",
+            "api_",
+            "app_",
+            "client_request_",
+            "tenant_translator_",
+            "validator_",
+            "response_consumer_",
+        ];
         assert!(known.iter().any(|prefix| name.starts_with(prefix)), "{name}");
     }
 }

@@ -12,7 +12,7 @@ use super::{
     rows::{self, run_columns},
 };
 use crate::{
-    events::model::{EventType, run_host_payload, run_payload},
+    events::model::{EventType, HEARTBEAT, run_host_payload, run_payload},
     runs::model::{RunHostRow, RunRow},
 };
 
@@ -66,6 +66,9 @@ impl Changes {
         payload: Value,
         at: OffsetDateTime,
     ) {
+        if run.id == HEARTBEAT {
+            return;
+        }
         self.run_ids.push(run.id);
         self.entities.push(entity.0);
         self.entity_ids.push(entity.1);

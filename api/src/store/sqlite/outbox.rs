@@ -10,7 +10,7 @@ use super::{
     encode::{At, State, to_json},
 };
 use crate::{
-    events::model::{EventType, run_host_payload, run_payload},
+    events::model::{EventType, HEARTBEAT, run_host_payload, run_payload},
     runs::model::{RunHostRow, RunRow},
 };
 
@@ -30,6 +30,9 @@ pub(super) fn run_event_at(
     event_type: EventType,
     at: OffsetDateTime,
 ) -> StoreResult<()> {
+    if run.id == HEARTBEAT {
+        return Ok(());
+    }
     let number = reserve(tx, run.id, 1)?;
     let entity = ("run", run.id, State(run.status), At(at));
     insert(tx, run, number, entity, event_type, &run_payload(run))
@@ -63,7 +66,7 @@ fn write_hosts<'a>(
     hosts: impl ExactSizeIterator<Item = (&'a RunHostRow, OffsetDateTime)>,
     event_type: EventType,
 ) -> StoreResult<()> {
-    if hosts.len() == 0 {
+    if hosts.len() == 0 || run.id == HEARTBEAT {
         return Ok(());
     }
     let first = reserve(tx, run.id, hosts.len())?;

@@ -10,6 +10,11 @@ async fn events_read_in_the_order_of_each_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_a_heartbeat_is_told_to_nobody() {
+    events::a_heartbeat_is_told_to_nobody(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_output_is_bounded() {
     events::output_is_bounded(&subject().await).await;
 }

@@ -85,6 +85,11 @@ async fn uploads_overtaken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn upkeep_a_result_wins_whoever_is_first() {
+    upkeep::a_result_wins_whoever_is_first(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn upkeep_runs_and_hosts_time_out() {
     upkeep::runs_and_hosts_time_out(&subject().await).await;
 }
