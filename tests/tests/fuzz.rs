@@ -15,7 +15,7 @@ use dispatcher_api::{
     http::{
         links,
         parameters::{FilterSpec, Filters},
-        query::RawQuery,
+        query::{ListSpec, RawQuery},
     },
     uploads::{
         model::Update,
@@ -76,6 +76,7 @@ fn queries_of_lists() {
         labels: true,
         run: Some(&OF_RUN),
     };
+    const QUERY: ListSpec = ListSpec { filters: FILTERS, is_sorted: true };
     let seeds = [
         "limit=10&offset=20&sort_by=created_at:asc&fields[data]=id,status",
         "filter[status]=running&filter[labels][a]=b&filter%5Brun%5D%5Bid%5D=1&fields[data]=id",
@@ -89,7 +90,7 @@ fn queries_of_lists() {
     };
     run(&target, |input| {
         let query = RawQuery::parse(&String::from_utf8_lossy(input));
-        let filter = query.filter(&FILTERS);
+        let checked = query.checked(&QUERY);
         let labels = query.nested("filter[labels]").len().min(3);
         let deeper = query.nested("filter[run][labels]").len().min(3);
         let fields = query.fields(&["id", "status"], &["id"]);
@@ -99,8 +100,9 @@ fn queries_of_lists() {
             let links = links::page("/runs", &query, *page, Vec::<Value>::new(), 1000);
             assert!(serde_json::to_value(links).unwrap()["links"]["first"].is_string());
         }
-        let answers = (filter.map(|filter| filter.len()), fields.map(|fields| fields.len()));
-        format!("{answers:?} {labels} {deeper} {:?} {:?}", page.map(drop), query.sort_ascending())
+        let found = checked.map(|checked| (checked.members.len(), checked.ascending));
+        let answers = (found, query.bound(&QUERY), fields.map(|fields| fields.len()));
+        format!("{answers:?} {labels} {deeper} {:?}", page.map(drop))
     });
 }
 

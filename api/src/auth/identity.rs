@@ -2,7 +2,8 @@
 //! may be believed is decided before.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
+use serde_json::Value;
 
 use super::principal::{Kind, OrgScope, Principal, Role};
 
@@ -50,6 +51,17 @@ struct User {
     user_id: Option<String>,
 }
 
+/// Refuses lists, which would be taken for the members of an object in their order.
+fn objects_only(envelope: &Value) -> Result<(), serde_json::Error> {
+    let of = |name: &str| envelope.get("identity").and_then(|identity| identity.get(name));
+    let parts = ["internal", "user", "service_account"].map(of);
+    let mut parts = [Some(envelope), envelope.get("identity")].into_iter().chain(parts).flatten();
+    if parts.all(|part| part.is_null() || part.is_object()) {
+        return Ok(());
+    }
+    Err(serde_json::Error::custom("there is something else where an object belongs"))
+}
+
 impl Identity {
     /// Reads the header.
     ///
@@ -60,9 +72,11 @@ impl Identity {
         let header = header.ok_or("missing x-rh-identity header")?;
         let json = BASE64_STANDARD.decode(header);
         let json = json.map_err(|_| "unable to b64 decode x-rh-identity header")?;
-        let envelope: Envelope = serde_json::from_slice(&json).map_err(|error| {
-            format!("x-rh-identity header does not contain valid JSON: {error}")
-        })?;
+        let envelope = serde_json::from_slice(&json)
+            .and_then(|value| objects_only(&value).and_then(|()| Envelope::deserialize(value)))
+            .map_err(|error| {
+                format!("x-rh-identity header does not contain valid JSON: {error}")
+            })?;
         Self::from_wire(envelope.identity.unwrap_or_default())
     }
 
@@ -114,7 +128,27 @@ mod tests {
         assert_eq!(Identity::decode(Some(b"{}")).unwrap_err(), base64);
         let json = "x-rh-identity header does not contain valid JSON: ";
         assert!(decode("{").unwrap_err().starts_with(json));
-        assert!(decode(r#"{"identity":{"org_id":5}}"#).unwrap_err().starts_with(json));
+        for mistyped in [
+            r#"{"identity":{"org_id":5}}"#,
+            r#"{"identity":{"org_id":"5","type":1}}"#,
+            r#"{"identity":{"org_id":"5","type":"User","account_number":1}}"#,
+            r#"{"identity":{"org_id":"5","type":"User","internal":"5"}}"#,
+            r#"{"identity":{"type":"User","internal":["5"]}}"#,
+            r#"{"identity":{"type":"User","internal":{"org_id":5}}}"#,
+            r#"{"identity":{"org_id":"5","type":"User","user":["u"]}}"#,
+            r#"{"identity":{"org_id":"5","type":"User","user":{"user_id":7}}}"#,
+            r#"{"identity":["User","5"]}"#,
+            r#"[{"type":"User","org_id":"5"}]"#,
+            r#"{"identity":{"org_id":"5","type":"User"}} {}"#,
+            "5",
+            " ",
+        ] {
+            assert!(decode(mistyped).unwrap_err().starts_with(json), "{mistyped}");
+        }
+        let unpadded = BASE64_STANDARD.encode(r#"{"identity":{"org_id":"55","type":"User"}}"#);
+        let unpadded = unpadded.trim_end_matches('=');
+        assert!(unpadded.len() % 4 != 0);
+        assert_eq!(Identity::decode(Some(unpadded.as_bytes())).unwrap_err(), base64);
         let org = "x-rh-identity header has an invalid or missing org_id";
         for bad in ["{}", r#"{"identity":null}"#, r#"{"identity":{"type":"User"}}"#] {
             assert_eq!(decode(bad).unwrap_err(), org, "{bad}");
@@ -132,6 +166,15 @@ mod tests {
         assert_eq!((principal.id.as_str(), principal.may_act_for("5")), ("u", true));
         let account = r#"{"identity":{"type":"ServiceAccount","org_id":"7"}}"#;
         assert!(decode(account).unwrap().into_principal().unwrap().may_act_for("7"));
+        for kind in ["user", "USER", "serviceaccount", "SERVICEACCOUNT"] {
+            let known = format!(r#"{{"identity":{{"type":"{kind}","org_id":"7"}}}}"#);
+            decode(&known).unwrap().into_principal().unwrap();
+        }
+        // The organisation at the top counts, and the inner one only where that is empty.
+        let both = r#"{"identity":{"type":"User","org_id":"7","internal":{"org_id":"8"}}}"#;
+        assert_eq!(decode(both).unwrap().org_id, "7");
+        let inner = r#"{"identity":{"type":"User","org_id":"","internal":{"org_id":"8"}}}"#;
+        assert_eq!(decode(inner).unwrap().org_id, "8");
     }
 
     #[test]
@@ -140,7 +183,18 @@ mod tests {
         assert_eq!(associate.org_id, "");
         let refused = associate.into_principal().unwrap_err();
         assert_eq!(refused, "unauthorized principal type: associate");
-        let with_account = r#"{"identity":{"type":"X509","account_number":"1"}}"#;
-        assert!(decode(with_account).is_err());
+        let org = "x-rh-identity header has an invalid or missing org_id";
+        let without = |kind: &str, account: &str| {
+            decode(&format!(r#"{{"identity":{{"type":"{kind}","account_number":"{account}"}}}}"#))
+        };
+        for kind in ["Associate", "X509"] {
+            assert_eq!(without(kind, "").unwrap().org_id, "");
+            assert_eq!(without(kind, "1").unwrap_err(), org, "{kind} with an account");
+        }
+        for kind in ["associate", "x509", "ASSOCIATE", "System", "User"] {
+            assert_eq!(without(kind, "").unwrap_err(), org, "{kind}");
+        }
+        let kind = decode(r#"{"identity":{"type":"X509","org_id":"5"}}"#).unwrap();
+        assert_eq!(kind.into_principal().unwrap_err(), "unauthorized principal type: x509");
     }
 }

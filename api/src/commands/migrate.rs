@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::opening;
+use super::opening::{self, Down};
 use crate::config::source::Source;
 
 /// Which way.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// up makes or upgrades what is missing; down takes away what is ours alone.
+    /// up makes or upgrades what is missing; down takes away what is ours alone; down-all takes
+    /// away everything, all runs among it.
     #[arg(default_value = "up")]
     direction: Direction,
 }
@@ -20,6 +21,7 @@ pub(super) struct Arguments {
 enum Direction {
     Up,
     Down,
+    DownAll,
 }
 
 /// Migrates and says what was done. Nothing to do is success.
@@ -33,7 +35,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let database = database.context("no database is named")?;
     let done = match arguments.direction {
         Direction::Up => opening::migrate_up(&database).await?,
-        Direction::Down => opening::migrate_down(&database).await?,
+        Direction::Down => opening::migrate_down(&database, Down::Ours).await?.to_owned(),
+        Direction::DownAll => opening::migrate_down(&database, Down::All).await?.to_owned(),
     };
     println!("{done}");
     Ok(ExitCode::SUCCESS)

@@ -72,19 +72,36 @@ pub(super) async fn migrate_up(database: &Database) -> anyhow::Result<String> {
     }
 }
 
-/// Takes away what is ours alone, and says what was done.
+/// Which part of the shape is taken away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Down {
+    /// What is ours alone.
+    Ours,
+    /// Everything.
+    All,
+}
+
+/// Takes it away, and says what was done. Nothing to do is success.
 ///
 /// # Errors
-/// When there is nothing of ours, or nothing else to go back to (SQLite).
-pub(super) async fn migrate_down(database: &Database) -> anyhow::Result<String> {
-    match database {
-        Database::Postgres(postgres) => {
-            PostgresStore::migrate_down(postgres).await?;
-            Ok("our tables are gone; runs and run_hosts stay".to_owned())
-        }
+/// When the database is somebody else's, or there is nothing else to go back to (SQLite).
+pub(super) async fn migrate_down(database: &Database, down: Down) -> anyhow::Result<&'static str> {
+    let postgres = match database {
+        Database::Postgres(postgres) => postgres,
         Database::Sqlite(path) => anyhow::bail!(
             "a SQLite database has nothing to go back to; remove {} to start anew",
             path.display()
         ),
-    }
+    };
+    let (is_done, done) = match down {
+        Down::Ours => (
+            PostgresStore::migrate_down(postgres).await?,
+            "our tables are gone; runs and run_hosts stay",
+        ),
+        Down::All => (
+            PostgresStore::migrate_down_all(postgres).await?,
+            "everything is gone, runs and run_hosts too",
+        ),
+    };
+    Ok(if is_done { done } else { "nothing to do" })
 }

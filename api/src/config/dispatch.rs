@@ -1,6 +1,9 @@
 //! What a dispatch and its runs are told: addresses, intervals, blocked organisations.
 
-use super::source::{Source, Spec};
+use super::{
+    source::{Source, Spec},
+    values::Switch,
+};
 
 const PUBLIC_URL: Spec = Spec {
     names: &["PUBLIC_URL"],
@@ -70,8 +73,8 @@ impl DispatchSettings {
             web_console_url,
             response_interval: source.within(&RESPONSE_INTERVAL, 600, 1..=86_400),
             blocklist: blocklist(source),
-            demo_mode: source.parsed(&DEMO_MODE, false),
-            satellite_response_full: source.parsed(&SATELLITE_FULL, true),
+            demo_mode: source.parsed(&DEMO_MODE, Switch(false)).0,
+            satellite_response_full: source.parsed(&SATELLITE_FULL, Switch(true)).0,
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
 const LEVEL: Spec = Spec {
     names: &["LOG_LEVEL"],
     about: "The least severe level that is logged.",
-    allowed: "error (or critical), warn (or warning), info, debug or trace",
+    allowed: "error (or critical, dpanic, panic, fatal), warn (or warning), info, debug or trace",
     secret: false,
 };
 const DEBUG: Spec = Spec {
@@ -52,7 +52,8 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    const NAMES: [(&str, Self); 7] = [
+    /// The name that is shown stands first; the last three are what the original logs ends by.
+    const NAMES: [(&str, Self); 10] = [
         ("error", Self::Error),
         ("critical", Self::Error),
         ("warn", Self::Warn),
@@ -60,6 +61,9 @@ impl LogLevel {
         ("info", Self::Info),
         ("debug", Self::Debug),
         ("trace", Self::Trace),
+        ("dpanic", Self::Error),
+        ("panic", Self::Error),
+        ("fatal", Self::Error),
     ];
 }
 
@@ -129,4 +133,26 @@ fn default_level(debug: bool, gunicorn: &Gunicorn) -> LogLevel {
     }
     let given = gunicorn.log_level.as_ref();
     given.and_then(|given| given.value.parse().ok()).unwrap_or(LogLevel::Info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_of_the_original_is_known_in_any_case() {
+        for (name, level) in [
+            ("debug", LogLevel::Debug),
+            ("INFO", LogLevel::Info),
+            ("warn", LogLevel::Warn),
+            ("Error", LogLevel::Error),
+            ("dpanic", LogLevel::Error),
+            ("panic", LogLevel::Error),
+            ("fatal", LogLevel::Error),
+        ] {
+            assert_eq!(name.parse(), Ok(level), "{name}");
+        }
+        assert_eq!(LogLevel::Error.to_string(), "error");
+        assert!("loud".parse::<LogLevel>().is_err());
+    }
 }

@@ -21,7 +21,7 @@ impl FromStr for ByteSize {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(end);
         let unit = match unit.trim().to_ascii_uppercase().as_str() {
             "" | "B" => "B".to_owned(),
@@ -29,8 +29,38 @@ impl FromStr for ByteSize {
             long => long.to_owned(),
         };
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(())?;
-        let number: u64 = number.parse().map_err(drop)?;
-        number.checked_mul(*factor).map(Self).ok_or(())
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let whole: u64 = whole.parse().map_err(drop)?;
+        Ok(Self(whole.checked_mul(*factor).ok_or(())? + part_of(*factor, fraction).ok_or(())?))
+    }
+}
+
+/// The bytes that digits behind the point stand for; what is less than a byte does not count.
+fn part_of(unit: u64, digits: &str) -> Option<u64> {
+    let parts = 10_u128.checked_pow(u32::try_from(digits.len()).ok()?)?;
+    let fraction = digits.parse::<u64>().ok()?;
+    u64::try_from(u128::from(fraction) * u128::from(unit) / parts).ok()
+}
+
+/// On or off, in whichever words: `true` and `false`, `1` and `0`, `t` and `f`, in capitals as well.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(Self(true)),
+            "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(Self(false)),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -176,9 +206,27 @@ mod tests {
             assert_eq!(size.0, bytes);
             assert_eq!(size.to_string().parse::<ByteSize>().unwrap(), size);
         }
-        for bad in ["", "KB", "-1", "1.5MB", "1XB", "99999999999GB"] {
+        for (text, bytes) in
+            [("1.5MB", 1_500_000), ("0.5 KiB", 512), ("1.9", 1), ("512kb", 512_000)]
+        {
+            assert_eq!(text.parse::<ByteSize>().unwrap().0, bytes, "{text}");
+        }
+        for bad in ["", "KB", "-1", ".5MB", "1.MB", "1.5.5MB", "1XB", "99999999999GB"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn switches_know_every_word_of_the_original() {
+        for (words, on) in [("1 t T true True TRUE", true), ("0 f F false False FALSE", false)] {
+            for word in words.split(' ') {
+                assert_eq!(word.parse(), Ok(Switch(on)), "{word}");
+            }
+        }
+        for bad in ["", "yes", "on", "2", "tRUE"] {
+            assert!(bad.parse::<Switch>().is_err(), "{bad}");
+        }
+        assert_eq!(Switch(true).to_string(), "true");
     }
 
     #[test]

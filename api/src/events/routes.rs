@@ -130,7 +130,7 @@ fn room(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
 
 fn filter(query: &RawQuery, scope: RunScope) -> Result<FeedFilter, Problem> {
     let mut members = query
-        .filter(&FILTERS)
+        .filters(&FILTERS)
         .map_err(|message| Problem::ours(StatusCode::BAD_REQUEST, "invalid_filter", message))?;
     Ok(FeedFilter {
         org_id: scope.org_id,

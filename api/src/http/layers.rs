@@ -189,13 +189,18 @@ fn is_probe(path: &str) -> bool {
 
 /// Refuses bodies that announce more than ordinary requests may carry.
 pub async fn limit_body(State(app): State<App>, request: Request, next: Next) -> Response {
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let most = u64::try_from(app.settings.http.max_body).unwrap_or(u64::MAX);
-    if length.is_some_and(|length| length > most) {
+    if announces_too_much(&app, &request) {
         return Problem::too_large().into_response();
     }
     next.run(request).await
+}
+
+/// Whether a body says of itself that it is larger than those of ordinary requests.
+pub fn announces_too_much(app: &App, request: &Request) -> bool {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let most = u64::try_from(app.settings.http.max_body).unwrap_or(u64::MAX);
+    length.is_some_and(|length| length > most)
 }
 
 /// Ends requests that take longer than ordinary ones may.

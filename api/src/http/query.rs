@@ -1,10 +1,11 @@
 //! Query strings of the list routes (contract §1.9): parsing, deepObject filters, paging, sparse
 //! fields, with the exact errors.
 //!
-//! Pure. Errors come in the order of existing implementations: values against their schemas
-//! (filter, sort order, limit, offset), then what cannot be bound (unknown filters, repeats).
+//! Pure. Errors come in two steps, as existing implementations have them: [`RawQuery::checked`] holds
+//! values against their schemas (filter, sort order, limit, offset), before anybody asks who may look;
+//! [`RawQuery::bound`] finds what cannot be used all the same (unknown filters, repeats).
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, num::IntErrorKind};
 
 use percent_encoding::percent_decode_str;
 
@@ -30,6 +31,26 @@ pub struct PageParams {
     pub offset: i64,
 }
 
+/// What the query of a list of the contract may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct ListSpec {
+    /// What it can be filtered by.
+    pub filters: Filters,
+    /// Whether there is a choice of order.
+    pub is_sorted: bool,
+}
+
+/// A query that has been held against the schemas.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Checked {
+    /// The members of `filter` that are not empty.
+    pub members: BTreeMap<&'static str, String>,
+    /// Whether the oldest come first.
+    pub ascending: bool,
+    /// Which part of the list.
+    pub page: PageParams,
+}
+
 impl RawQuery {
     /// Decodes a query string. Pairs that are not validly encoded, or contain `;`, do not count.
     #[must_use]
@@ -53,46 +74,92 @@ impl RawQuery {
         self.pairs.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Holds the query of a list of the contract against its schemas.
+    ///
+    /// # Errors
+    /// The first value that is not allowed: of the filter, the order, `limit`, `offset`.
+    pub fn checked(&self, spec: &ListSpec) -> Result<Checked, QueryError> {
+        Ok(Checked {
+            members: self.filter(&spec.filters)?,
+            ascending: spec.is_sorted && self.sort_ascending()?,
+            page: self.checked_page()?,
+        })
+    }
+
+    /// Finds what no schema forbids and nobody can use.
+    ///
+    /// # Errors
+    /// The first unknown member of `filter`, by name, or what is repeated.
+    pub fn bound(&self, spec: &ListSpec) -> Result<(), QueryError> {
+        self.known_members(&spec.filters)?;
+        let order = ["sort_by"].into_iter().filter(|_| spec.is_sorted);
+        order.chain([LIMIT.name, OFFSET.name]).try_for_each(|name| self.single(name))
+    }
+
+    /// The members of `filter` that are not empty, checked and bound, where nothing else is looked at.
+    ///
+    /// # Errors
+    /// The first that is not allowed, repeated or unknown.
+    pub fn filters(&self, filters: &Filters) -> Result<BTreeMap<&'static str, String>, QueryError> {
+        let found = self.filter(filters)?;
+        self.known_members(filters)?;
+        Ok(found)
+    }
+
+    fn known_members(&self, filters: &Filters) -> Result<(), QueryError> {
+        let known = |member: &str| {
+            filters.is_nested(member) || filters.members.iter().any(|known| known.name == member)
+        };
+        for top in ["filter", "fields"] {
+            let members = self.pairs.iter().filter_map(|(name, _)| loose_member(name, top));
+            let unknown = members.filter(|member| top == "fields" || !known(member)).min();
+            if let Some(member) = unknown {
+                let reason = format!(
+                    "error assigning value to destination: field [{member}] is not present in \
+                     destination object"
+                );
+                return Err(unbindable(top, &reason));
+            }
+        }
+        Ok(())
+    }
+
     /// `limit` and `offset`.
     ///
     /// # Errors
     /// When one of them is not a number, out of range or repeated.
     pub fn page(&self) -> Result<PageParams, QueryError> {
-        let (limit, offset) = (self.integer(&LIMIT)?, self.integer(&OFFSET)?);
+        let page = self.checked_page()?;
         self.single(LIMIT.name)?;
         self.single(OFFSET.name)?;
+        Ok(page)
+    }
+
+    fn checked_page(&self) -> Result<PageParams, QueryError> {
+        let (limit, offset) = (self.integer(&LIMIT)?, self.integer(&OFFSET)?);
         Ok(PageParams { limit, offset })
     }
 
     /// Whether `sort_by` asks for the oldest first.
-    ///
-    /// # Errors
-    /// When it asks for something else than the time of creation, or is repeated.
-    pub fn sort_ascending(&self) -> Result<bool, QueryError> {
+    fn sort_ascending(&self) -> Result<bool, QueryError> {
         let value = self.values("sort_by").next().unwrap_or(NEWEST_FIRST);
         if !SORT_ORDERS.contains(&value) {
             return Err(parameter("sort_by", &not_allowed(&SORT_ORDERS)));
         }
-        self.single("sort_by")?;
         Ok(value == OLDEST_FIRST)
     }
 
-    /// The checked members of `filter` that are not empty. Those of one level below are taken by
-    /// [`RawQuery::nested`] or ignored.
-    ///
-    /// # Errors
-    /// When a value is not allowed, a member repeated, unknown or of the wrong shape, or a value
-    /// contains U+0000.
-    pub fn filter(&self, filters: &Filters) -> Result<BTreeMap<&'static str, String>, QueryError> {
+    /// The checked members of `filter` that are not empty.
+    fn filter(&self, filters: &Filters) -> Result<BTreeMap<&'static str, String>, QueryError> {
         self.no_nul()?;
-        let mut found = BTreeMap::new();
-        for spec in filters.members {
-            if let Some(value) = self.member(spec)? {
-                found.insert(spec.name, value);
-            }
+        for (name, value) in &self.pairs {
+            self.shape(name, value, filters)?;
         }
-        for (name, _) in &self.pairs {
-            self.bindable(name, filters)?;
+        let mut found = BTreeMap::new();
+        for member in filters.members {
+            if let Some(value) = self.member(member)? {
+                found.insert(member.name, value);
+            }
         }
         Ok(found)
     }
@@ -148,8 +215,12 @@ impl RawQuery {
         if text.is_empty() {
             return Err(parameter(name, "empty value is not allowed"));
         }
-        let number = text.parse::<i64>().map_err(|_| {
-            parameter(name, &format!("value {text}: an invalid integer: invalid syntax"))
+        let number = text.parse::<i64>().map_err(|error| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            parameter(name, &format!("value {text}: an invalid integer: {why}"))
         })?;
         if number < min {
             return Err(parameter(name, &format!("number must be at least {min}")));
@@ -170,15 +241,11 @@ impl RawQuery {
 
     fn member(&self, spec: &FilterSpec) -> Result<Option<String>, QueryError> {
         let key = format!("filter[{}]", spec.name);
-        let mut values = self.values(&key);
-        let Some(value) = values.next() else { return Ok(None) };
+        let Some(value) = self.values(&key).next() else { return Ok(None) };
         let at =
             |reason: &str| parameter("filter", &format!("Error at \"/{}\": {reason}", spec.name));
-        if !spec.allowed.is_empty() && (!spec.allowed.contains(&value) || values.next().is_some()) {
+        if !spec.allowed.is_empty() && !spec.allowed.contains(&value) {
             return Err(at(&not_allowed(spec.allowed)));
-        }
-        if values.next().is_some() {
-            return Err(unbindable("filter", &format!("multiple values for {key}")));
         }
         if value.is_empty() && !spec.may_be_empty {
             return Err(at("minimum string length is 1"));
@@ -186,30 +253,28 @@ impl RawQuery {
         Ok((!value.is_empty()).then(|| value.to_owned()))
     }
 
-    /// Whether a name, if it is one of a filter or of fields, is one that anybody takes.
-    fn bindable(&self, name: &str, filters: &Filters) -> Result<(), QueryError> {
-        const STRIPPED: [&str; 4] =
-            ["filter[labels]", "filter[run]", "filter[run][labels]", "fields"];
-        if STRIPPED.iter().any(|prefix| inner_name(name, prefix).is_some()) {
-            return Ok(());
+    /// Whether a member of `filter` that is known is given as one value, or as one level of values.
+    fn shape(&self, name: &str, value: &str, filters: &Filters) -> Result<(), QueryError> {
+        let Some(member) = loose_member(name, "filter") else { return Ok(()) };
+        let path = |reason: &str| Err(parameter("filter", reason));
+        let is_plain = name == format!("filter[{member}]");
+        let is_nested = filters.is_nested(member);
+        if is_nested && is_plain {
+            return path(&format!("Error at \"/{member}\": value must be an object"));
         }
-        let (top, rest) = name.split_once('[').unwrap_or((name, ""));
-        if !name.contains('[') || !matches!(top, "filter" | "fields") {
-            return Ok(());
+        let is_known = filters.members.iter().any(|known| known.name == member);
+        if is_known && is_plain && self.values(name).nth(1).is_some() {
+            return path(&format!("path {member}: array items must be set with indexes"));
         }
-        let member = rest.split(']').next().unwrap_or_default();
-        let plain = format!("filter[{member}]") == name;
-        if plain && filters.members.iter().any(|spec| spec.name == member) {
-            return Ok(());
+        if is_nested || is_known && !is_plain {
+            let mut keys: Vec<&str> =
+                name.split('[').skip(1).map(|key| key.trim_end_matches(']')).collect();
+            let (below, here) = (keys.pop().unwrap_or_default(), keys.join("."));
+            return path(&format!(
+                "path {here}: value map[{below}:{value}]: path is not convertible to primitive"
+            ));
         }
-        if top == "filter" && filters.is_nested(member) {
-            let reason = format!("Error at \"/{member}\": value must be an object of one level");
-            return Err(parameter(top, &reason));
-        }
-        let reason = format!(
-            "error assigning value to destination: field [{member}] is not present in destination object"
-        );
-        Err(unbindable(top, &reason))
+        Ok(())
     }
 
     fn no_nul(&self) -> Result<(), QueryError> {
@@ -221,6 +286,16 @@ impl RawQuery {
             None => Ok(()),
         }
     }
+}
+
+/// The member of `filter` or `fields` that a name is about, unless it is one of those that are taken
+/// one level deep without being checked.
+fn loose_member<'a>(name: &'a str, top: &str) -> Option<&'a str> {
+    const TAKEN: [&str; 4] = ["filter[labels]", "filter[run]", "filter[run][labels]", "fields"];
+    if TAKEN.iter().any(|prefix| inner_name(name, prefix).is_some()) {
+        return None;
+    }
+    name.strip_prefix(top)?.strip_prefix('[')?.split(']').next()
 }
 
 /// The inner name of `<prefix>[<inner>]`: one or more characters other than brackets.
@@ -245,8 +320,10 @@ fn not_allowed(allowed: &[&str]) -> String {
     format!("value is not one of the allowed values [{}]", quoted.join(","))
 }
 
+/// Such messages end at the first line.
 fn parameter(name: &str, reason: &str) -> QueryError {
-    format!("parameter \"{name}\" in query has an error: {reason}")
+    let text = format!("parameter \"{name}\" in query has an error: {reason}");
+    text.split('\n').next().unwrap_or_default().to_owned()
 }
 
 fn unbindable(name: &str, reason: &str) -> QueryError {
@@ -268,9 +345,14 @@ mod tests {
         labels: true,
         run: None,
     };
+    const RUNS: ListSpec = ListSpec { filters: FILTERS, is_sorted: true };
+    const FILTER: &str = "parameter \"filter\" in query has an error: ";
 
     fn filter(query: &str) -> Result<BTreeMap<&'static str, String>, QueryError> {
-        RawQuery::parse(query).filter(&FILTERS)
+        let query = RawQuery::parse(query);
+        let checked = query.checked(&RUNS)?;
+        query.bound(&RUNS)?;
+        Ok(checked.members)
     }
 
     #[test]
@@ -284,28 +366,55 @@ mod tests {
 
     #[test]
     fn pages_are_bounded_with_exact_errors() {
-        let page = |query| RawQuery::parse(query).page();
+        let page = |query: &str| RawQuery::parse(query).page();
         assert_eq!(page(""), Ok(PageParams { limit: 50, offset: 0 }));
         assert_eq!(page("limit=200&offset=7"), Ok(PageParams { limit: 200, offset: 7 }));
-        let prefix = "parameter \"limit\" in query has an error: ";
-        assert_eq!(page("limit=0"), Err(format!("{prefix}number must be at least 1")));
-        assert_eq!(page("limit=201"), Err(format!("{prefix}number must be at most 200")));
-        for bad in ["limit=x", "limit=", "limit=1.5", "limit=99999999999999999999", "offset=-1"] {
-            assert!(page(bad).is_err(), "{bad}");
+        assert_eq!(page("limit=1").unwrap().limit, 1);
+        for (query, name, reason) in [
+            ("limit=0", "limit", "number must be at least 1"),
+            ("limit=-1", "limit", "number must be at least 1"),
+            ("limit=201", "limit", "number must be at most 200"),
+            ("offset=-1", "offset", "number must be at least 0"),
+            ("limit=x", "limit", "value x: an invalid integer: invalid syntax"),
+            ("limit=1.5", "limit", "value 1.5: an invalid integer: invalid syntax"),
+            ("offset=+%201", "offset", "value   1: an invalid integer: invalid syntax"),
+            ("limit=", "limit", "empty value is not allowed"),
+            ("limit=x%0Ay", "limit", "value x"),
+            (
+                "limit=99999999999999999999",
+                "limit",
+                "value 99999999999999999999: an invalid integer: value out of range",
+            ),
+            ("offset=x&limit=0", "limit", "number must be at least 1"),
+        ] {
+            let expected = format!("parameter \"{name}\" in query has an error: {reason}");
+            assert_eq!(page(query), Err(expected), "{query}");
         }
-        let repeated = "Invalid format for parameter limit: \
-                        multiple values for single value parameter 'limit'";
-        assert_eq!(page("limit=1&limit=2"), Err(repeated.to_owned()));
+        for name in ["limit", "offset"] {
+            let expected = format!(
+                "Invalid format for parameter {name}: \
+                 multiple values for single value parameter '{name}'"
+            );
+            assert_eq!(page(&format!("{name}=1&{name}=2")), Err(expected));
+        }
     }
 
     #[test]
     fn sorting_knows_three_words() {
-        let sort = |query| RawQuery::parse(query).sort_ascending();
+        let sort =
+            |query: &str| RawQuery::parse(query).checked(&RUNS).map(|checked| checked.ascending);
         assert_eq!(sort(""), Ok(false));
         assert_eq!(sort("sort_by=created_at"), Ok(false));
+        assert_eq!(sort("sort_by=created_at:desc"), Ok(false));
         assert_eq!(sort("sort_by=created_at%3Aasc"), Ok(true));
-        assert!(sort("sort_by=name").unwrap_err().contains("allowed values [\"created_at\","));
-        assert!(sort("sort_by=").is_err());
+        let expected = "parameter \"sort_by\" in query has an error: value is not one of the \
+                        allowed values [\"created_at\",\"created_at:asc\",\"created_at:desc\"]";
+        for bad in ["name", "", "created_at:ASC", "id"] {
+            assert_eq!(sort(&format!("sort_by={bad}")), Err(expected.to_owned()), "{bad}");
+        }
+        let hosts = ListSpec { is_sorted: false, ..RUNS };
+        let query = RawQuery::parse("sort_by=name&sort_by=x");
+        assert!(!query.checked(&hosts).unwrap().ascending && query.bound(&hosts).is_ok());
     }
 
     #[test]
@@ -314,33 +423,60 @@ mod tests {
         assert_eq!(found["status"], "running");
         assert_eq!(found["service"], "x");
         assert!(filter("filter[recipient]=").unwrap().is_empty());
-        let unknown = "Invalid format for parameter filter: error assigning value to destination: \
-                       field [salad] is not present in destination object";
-        assert_eq!(filter("filter[salad]=1"), Err(unknown.to_owned()));
-        let status = filter("filter[salad]=1&filter[status]=").unwrap_err();
-        assert_eq!(
-            status,
-            "parameter \"filter\" in query has an error: Error at \"/status\": \
-             value is not one of the allowed values [\"running\",\"success\"]"
-        );
-        for bad in [
-            "filter[status]=running&filter[status]=running",
-            "filter[service]=",
-            "filter[service]=a&filter[service]=b",
-            "filter[labels]=x",
-            "filter[labels][a][b]=x",
-            "filter[service]=a%00b",
-            "filter[labels][a]=%00",
-            "filter[status][x]=running",
-            "fields[data][x]=id",
-            "filter[]=x",
+        let allowed = "value is not one of the allowed values [\"running\",\"success\"]";
+        for (query, reason) in [
+            ("filter[salad]=1&filter[status]=", format!("Error at \"/status\": {allowed}")),
+            ("filter[status]=Running", format!("Error at \"/status\": {allowed}")),
+            ("filter[service]=", "Error at \"/service\": minimum string length is 1".to_owned()),
+            ("filter[labels]=x", "Error at \"/labels\": value must be an object".to_owned()),
+            (
+                "filter[labels][a][b]=x",
+                "path labels.a: value map[b:x]: path is not convertible to primitive".to_owned(),
+            ),
+            (
+                "filter[status][x]=running",
+                "path status: value map[x:running]: path is not convertible to primitive"
+                    .to_owned(),
+            ),
+            (
+                "filter[status]=running&filter[status]=running",
+                "path status: array items must be set with indexes".to_owned(),
+            ),
+            (
+                "filter[service]=a&filter[service]=b",
+                "path service: array items must be set with indexes".to_owned(),
+            ),
+            ("filter[service]=a%00b", "string must not contain the character U+0000".to_owned()),
+            ("filter[labels][a]=%00", "string must not contain the character U+0000".to_owned()),
         ] {
-            assert!(filter(bad).is_err(), "{bad}");
+            assert_eq!(filter(query), Err(format!("{FILTER}{reason}")), "{query}");
+        }
+        for (query, name, member) in [
+            ("filter[salad]=1", "filter", "salad"),
+            ("filter[salad]=1&filter[beet]=1&sort_by=created_at&sort_by=x", "filter", "beet"),
+            ("filter[]=x", "filter", ""),
+            ("filter[salad][x]=1", "filter", "salad"),
+            ("fields[data][x]=id", "fields", "data"),
+        ] {
+            let expected = format!(
+                "Invalid format for parameter {name}: error assigning value to destination: \
+                 field [{member}] is not present in destination object"
+            );
+            assert_eq!(filter(query), Err(expected), "{query}");
         }
         for ignored in
             ["filter[run][salad]=1", "fields[foo]=x", "filter=x", "filter[run][labels][a]=1"]
         {
             assert!(filter(ignored).unwrap().is_empty(), "{ignored}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_bound_passes_the_schemas() {
+        for query in ["filter[salad]=1", "sort_by=created_at&sort_by=x", "limit=1&limit=x"] {
+            let query = RawQuery::parse(query);
+            query.checked(&RUNS).unwrap();
+            query.bound(&RUNS).unwrap_err();
         }
     }
 

@@ -29,7 +29,8 @@ impl Default for RequestIds {
 }
 
 impl RequestIds {
-    /// The id of a request: its own if acceptable (1 to 255 visible characters), else a fresh one.
+    /// The id of a request: its own if acceptable (1 to 255 ASCII characters, blanks inside among
+    /// them), else a fresh one.
     pub fn of(&self, headers: &HeaderMap) -> String {
         let own = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         own.filter(|id| is_acceptable(id)).map_or_else(|| self.next(), str::to_owned)
@@ -48,7 +49,8 @@ pub fn header(id: &str) -> Option<HeaderValue> {
 }
 
 fn is_acceptable(id: &str) -> bool {
-    (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+    let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(plain)
 }
 
 fn hostname() -> String {
@@ -78,8 +80,10 @@ mod tests {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             ids.of(&HeaderMap::from_iter([(REQUEST_ID, value)]))
         };
-        assert_eq!(with("abc-1"), "abc-1");
-        for bad in ["", "with space", "é", &"x".repeat(256)] {
+        for good in ["abc-1", "with space", "host/AbC-000001", &"x".repeat(255)] {
+            assert_eq!(with(good), good);
+        }
+        for bad in ["", "with\ttab", "é", &"x".repeat(256)] {
             assert!(with(bad).starts_with(&ids.prefix), "{bad}");
         }
     }
@@ -90,8 +94,11 @@ mod tests {
         let first = ids.of(&HeaderMap::new());
         assert!(first.ends_with("-000001"), "{first}");
         assert!(ids.of(&HeaderMap::new()).ends_with("-000002"));
-        let (_, own) = first.split_once('/').unwrap();
+        let (host, own) = first.split_once('/').unwrap();
+        assert_eq!(host, hostname());
         assert_eq!(own.len(), PROCESS_PART + 7);
+        let (process, _) = own.split_once('-').unwrap();
+        assert!(process.bytes().all(|byte| BASE62.contains(&byte)), "{process}");
         ids.last.store(999_999, Ordering::Relaxed);
         assert!(ids.of(&HeaderMap::new()).ends_with("-1000000"));
     }

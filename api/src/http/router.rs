@@ -22,6 +22,11 @@ pub const PUBLIC: &str = "/api/playbook-dispatcher/";
 /// Everything under here is answered to services.
 const INTERNAL: &str = "/internal/";
 
+/// Whether a path is within a group, its root among them.
+fn is_within(path: &str, group: &str) -> bool {
+    path.starts_with(group) || path == group.trim_end_matches('/')
+}
+
 /// Every route of the service.
 pub fn router(app: &App) -> Router {
     let ordinary = Router::new()
@@ -52,18 +57,21 @@ fn services() -> Router<App> {
         .route("/internal/v2/cancel", post(runs::routes::cancel))
         .route("/internal/v2/recipients/status", post(recipients::routes::status))
         .route("/internal/v2/connection_status", post(recipients::connection::routes::status))
-        .route("/internal/v2/run_hosts", get(runs::hosts::routes::list_on_behalf))
-        .route("/internal/version", get(health::version))
+        .route(
+            "/internal/v2/run_hosts",
+            get(runs::hosts::routes::list_on_behalf).head(wrong_method),
+        )
+        .route("/internal/version", get(health::version).head(wrong_method))
 }
 
 /// Routes of organisations: what people and services read and change; and how a worker becomes one.
 fn organisations() -> Router<App> {
     Router::new()
-        .route(&under("runs"), get(runs::routes::list))
+        .route(&under("runs"), get(runs::routes::list).head(wrong_method))
         .route(&under("runs/{id}"), get(runs::routes::show))
         .route(&under("runs/{id}/log"), get(runs::routes::log))
         .route(&under("runs/{id}/hosts/{host}/log"), get(runs::routes::host_log))
-        .route(&under("run_hosts"), get(runs::hosts::routes::list))
+        .route(&under("run_hosts"), get(runs::hosts::routes::list).head(wrong_method))
         .route(&under("events"), get(events::routes::of_org))
         .route(&under("recipients"), get(recipients::routes::list))
         .route(&under("recipients/registrations"), post(recipients::routes::make_token))
@@ -158,11 +166,14 @@ async fn wrong_method(State(app): State<App>, request: Request) -> Response {
     not_there(&app, request, "method not allowed").await
 }
 
-/// The contract's 404, which it also gives for a wrong method; under the public path only to those
-/// who have said who they are.
+/// The contract's 404, which it also gives for a wrong method, `HEAD` among them; under the public path
+/// only to those who have said who they are. A body that is too large comes before all of that.
 async fn not_there(app: &App, request: Request, message: &str) -> Response {
+    if layers::announces_too_much(app, &request) {
+        return Problem::too_large().into_response();
+    }
     let path = request.uri().path();
-    let (internal, public) = (path.starts_with(INTERNAL), path.starts_with(PUBLIC));
+    let (internal, public) = (is_within(path, INTERNAL), is_within(path, PUBLIC));
     if public {
         let (mut parts, _) = request.into_parts();
         if let Err(problem) = OrgCaller::from_request_parts(&mut parts, app).await {

@@ -43,7 +43,7 @@ use crate::{
         links,
         parameters::{FilterSpec, Filters},
         problem::{Problem, request_id},
-        query::RawQuery,
+        query::{Checked, ListSpec, RawQuery},
     },
     request,
 };
@@ -64,6 +64,7 @@ pub const FILTERS: Filters = Filters {
     labels: true,
     run: None,
 };
+const QUERY: ListSpec = ListSpec { filters: FILTERS, is_sorted: true };
 
 /// The checked members of a filter.
 pub(super) type Members = BTreeMap<&'static str, String>;
@@ -169,11 +170,12 @@ pub async fn list(
     uri: Uri,
 ) -> Result<JsonReply<Page<Value>>, Problem> {
     let query = RawQuery::parse(uri.query().unwrap_or_default());
-    let members = query.filter(&FILTERS).map_err(Problem::bad_request)?;
-    let ascending = query.sort_ascending().map_err(Problem::bad_request)?;
-    let page = query.page().map_err(Problem::bad_request)?;
-    let filter = run_filter(&query, &members, reader.scope(&app).await?)?;
+    let Checked { members, ascending, page } =
+        query.checked(&QUERY).map_err(Problem::bad_request)?;
+    let scope = reader.scope(&app).await?;
+    query.bound(&QUERY).map_err(Problem::bad_request)?;
     let fields = query.fields(&RUN_FIELDS, &RUN_DEFAULTS).map_err(Problem::bad_request)?;
+    let filter = run_filter(&query, &members, scope)?;
     let wanted = RunQuery {
         filter,
         ascending,

@@ -5,7 +5,7 @@ use dispatcher_api::uploads::token::{Bearer, issue};
 use dispatcher_tests::{
     foreign::{accepted, lines, send, transcript},
     process::BASE,
-    service::{InProcess, KEY, ORG},
+    service::{InProcess, KEY, ORG, new_run},
 };
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -69,4 +69,10 @@ async fn entries_are_trimmed_and_an_empty_one_blocks_nobody() {
     let body: Value = request.send().await.unwrap().json().await.unwrap();
     assert_eq!(body[0], json!({ "code": 400, "message": "Block listed org" }));
     assert_eq!(body[1]["code"], 201);
+    // What there is, an organisation goes on seeing.
+    service.create(new_run(Uuid::new_v4())).await.unwrap();
+    for list in ["runs", "run_hosts"] {
+        let answer = service.request(Method::GET, &format!("{BASE}/{list}")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{list}");
+    }
 }

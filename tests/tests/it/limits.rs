@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use auth_tracker::redis::AuthRedis;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dispatcher_tests::{
     cluster::{Cluster, ORG, Plan, answered},
     process::PATIENCE,
@@ -49,6 +50,7 @@ async fn what_is_refused_takes_no_turn() {
         ("CLOUD_CONNECTOR_RPS", "1"),
         ("CLOUD_CONNECTOR_REQ_BUCKET", "1"),
         ("BLOCKLIST_ORG_IDS", "666"),
+        ("TENANT_TRANSLATOR_IMPL", "dynamic-mock"),
     ];
     let service = InProcess::start_with(&rate, |stores| stores).await.unwrap();
     let item = |org: &str| {
@@ -61,7 +63,50 @@ async fn what_is_refused_takes_no_turn() {
     let request = service.request(Method::POST, "/internal/v2/dispatch").json(&items);
     let made: Value = answered(request).await.unwrap();
     assert_eq!((&made[0]["code"], &made[49]["code"]), (&json!(400), &json!(201)));
+    let unknown = json!({ "recipient": Uuid::new_v4(), "account": "1234",
+        "url": "https://example.com/p" });
+    let request = service.request(Method::POST, "/internal/dispatch").json(&vec![unknown; 50]);
+    let made: Value = answered(request).await.unwrap();
+    assert_eq!(made[49]["code"], 404);
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn cancellations_take_turns_too_and_connection_status_takes_none() {
+    let more = [
+        ("IDENTITY_HEADER_FROM", "loopback"),
+        ("INVENTORY_CONNECTOR_IMPL", "mock"),
+        ("SOURCES_IMPL", "mock"),
+    ];
+    let rate = [("CLOUD_CONNECTOR_RPS", "2"), ("CLOUD_CONNECTOR_REQ_BUCKET", "1"), RATE[0]];
+    let variables = [&rate[..], &more].concat();
+    let service = InProcess::start_with(&variables, |stores| stores).await.unwrap();
+    let id = Uuid::new_v4();
+    let satellite = json!([{ "recipient": Uuid::new_v4(), "org_id": ORG, "principal": "p",
+        "name": "n", "url": "https://example.com/p", "hosts": [{ "inventory_id": id }],
+        "recipient_config": { "sat_id": id, "sat_org_id": "5" } }]);
+    let request = service.request(Method::POST, "/internal/v2/dispatch").json(&satellite);
+    let made: Value = answered(request).await.unwrap();
+    let cancel = json!([{ "run_id": made[0]["id"], "org_id": ORG, "principal": "p" }]);
+    let started = Instant::now();
+    for _ in 0..3 {
+        let request = service.request(Method::POST, "/internal/v2/cancel").json(&cancel);
+        let asked: Value = answered(request).await.unwrap();
+        assert_eq!(asked[0]["code"], 202);
+    }
+    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
+
+    let asked = json!({ "org_id": ORG, "hosts": ["h"] });
+    let user = BASE64_STANDARD.encode(r#"{"identity":{"type":"User","org_id":"1"}}"#);
+    let started = Instant::now();
+    for _ in 0..20 {
+        let request = Client::new().post(format!("{}/internal/v2/connection_status", service.url));
+        let request = request.header("x-rh-identity", &user).json(&asked);
+        let known: Value = answered(request).await.unwrap();
+        assert_eq!(known[0]["status"], "connected");
+    }
+    // Each asks about two recipients: with a turn for each question, it were twenty seconds.
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,7 +150,7 @@ async fn a_database_of_the_original_is_adopted_and_given_back() {
     let with_ours = shape(&client).await;
     assert!(before.iter().all(|line| with_ours.contains(line)), "{with_ours:?}");
 
-    PostgresStore::migrate_down(&database.config).await.unwrap();
+    assert!(PostgresStore::migrate_down(&database.config).await.unwrap());
     assert_eq!(shape(&client).await, before);
     assert_eq!(
         tables(&client).await,
@@ -162,11 +162,39 @@ async fn a_database_of_the_original_is_adopted_and_given_back() {
 #[tokio::test]
 async fn taking_down_a_database_of_ours_leaves_one_of_the_original() {
     let database = Database::migrated().await.unwrap();
-    PostgresStore::migrate_down(&database.config).await.unwrap();
+    assert!(PostgresStore::migrate_down(&database.config).await.unwrap());
     let client = database.client().await.unwrap();
     assert_eq!(tables(&client).await, ["run_hosts", "runs", "schema_migrations"]);
-    let again = PostgresStore::migrate_down(&database.config).await;
-    assert!(matches!(again, Err(MigrateError::Refused(_))), "{again:?}");
+    let again = PostgresStore::migrate_down(&database.config).await.unwrap();
+    assert!(!again, "no change is no error");
+    assert_eq!(tables(&client).await, ["run_hosts", "runs", "schema_migrations"]);
+}
+
+#[tokio::test]
+async fn taking_down_all_leaves_what_others_made_and_nothing_else() {
+    let database = Database::migrated().await.unwrap();
+    let client = database.client().await.unwrap();
+    client.batch_execute("CREATE TABLE of_others (id integer)").await.unwrap();
+    assert!(PostgresStore::migrate_down_all(&database.config).await.unwrap());
+    assert_eq!(tables(&client).await, ["of_others"]);
+    client.batch_execute("DROP TABLE of_others").await.unwrap();
+    assert!(!PostgresStore::migrate_down_all(&database.config).await.unwrap(), "no change");
+    assert!(!PostgresStore::migrate_down(&database.config).await.unwrap(), "no change");
+    let anew = PostgresStore::migrate(&database.config).await.unwrap();
+    assert_eq!(anew.applied, STEPS);
+
+    let (database, client) = of_original("").await;
+    assert!(PostgresStore::migrate_down_all(&database.config).await.unwrap());
+    assert_eq!(tables(&client).await, [""; 0]);
+    // Whose tables they are is asked first.
+    let (database, client) = of_original("UPDATE schema_migrations SET version = 15").await;
+    for down in [
+        PostgresStore::migrate_down(&database.config).await,
+        PostgresStore::migrate_down_all(&database.config).await,
+    ] {
+        assert!(matches!(&down, Err(MigrateError::Refused(why)) if why.contains("version 15")));
+    }
+    assert_eq!(tables(&client).await, ["run_hosts", "runs", "schema_migrations"]);
 }
 
 #[tokio::test]

@@ -77,16 +77,34 @@ async fn one_failed_question_fails_all_without_a_body() {
 #[tokio::test]
 async fn malformed_questions_get_the_contracts_reasons() {
     let service = InProcess::start().await.unwrap();
+    let schema = "request body has an error: doesn't match schema: ";
+    let uuid = "string doesn't match the format \"uuid\" (string doesn't match pattern \
+                \"^[a-f0-9]{8}-[a-f0-9]{4}-4[a-f0-9]{3}-[89aAbB][a-f0-9]{3}-[a-f0-9]{12}$\")";
     for (asked, reason) in [
-        (json!([]), "minimum number of items is 1"),
-        (json!([{"recipient": FOREIGN}]), "property \\\"org_id\\\" is missing"),
-        (json!([{"recipient": FOREIGN.to_uppercase(), "org_id": "1"}]), "format \\\"uuid\\\""),
+        (json!([]), "minimum number of items is 1".to_owned()),
+        (json!({}), "value must be an array".to_owned()),
+        (
+            json!([{"recipient": FOREIGN}]),
+            "Error at \"/0/org_id\": property \"org_id\" is missing".to_owned(),
+        ),
+        (
+            json!([{"org_id": "1"}]),
+            "Error at \"/0/recipient\": property \"recipient\" is missing".to_owned(),
+        ),
+        (
+            json!([{"recipient": FOREIGN, "org_id": "12345678901"}]),
+            "Error at \"/0/org_id\": maximum string length is 10".to_owned(),
+        ),
+        (
+            json!([{"recipient": FOREIGN.to_uppercase(), "org_id": "1"}]),
+            format!("Error at \"/0/recipient\": {uuid}"),
+        ),
     ] {
         let request = service.request(Method::POST, "/internal/v2/recipients/status").json(&asked);
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-        let text = answer.text().await.unwrap();
-        assert!(text.contains(reason), "{text}");
+        let expected = json!({ "message": format!("{schema}{reason}") });
+        assert_eq!(answer.json::<Value>().await.unwrap(), expected);
     }
 }
 

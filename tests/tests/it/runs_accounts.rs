@@ -101,11 +101,20 @@ async fn mocks_know_what_the_contract_says() {
     assert_eq!(org, "901578-test");
 
     let service = with(&[("TENANT_TRANSLATOR_IMPL", "mock")]).await;
-    let asked = json!(["901578", "1"].map(|account| item(account, &json!({}))));
-    let answers = items(&service, &asked).await;
-    assert_eq!((&answers[0]["code"], &answers[1]), (&json!(201), &unknown()));
-    let org: String = rows::value(&service.database(), "SELECT org_id FROM runs").unwrap();
-    assert_eq!(org, "5318290");
+    let known = [
+        ("901578", "5318290"),
+        ("6377882", "12900172"),
+        ("7135271", "14656001"),
+        ("6089719", "11789772"),
+        ("0369233", "3340851"),
+        ("010101", "10001"),
+    ];
+    for (account, expected) in known {
+        let answers = items(&service, &json!([item(account, &json!({}))])).await;
+        let id = answers[0]["id"].as_str().unwrap().parse().unwrap();
+        assert!(service.app.stores.runs.get(expected, id).await.unwrap().is_some(), "{account}");
+    }
+    assert_eq!(items(&service, &json!([item("1", &json!({}))])).await, [unknown()]);
 }
 
 #[tokio::test]

@@ -155,16 +155,41 @@ async fn bad_cancellations_change_nothing() {
         bad[name] = value;
         json!([good, bad])
     };
-    for bad in [
-        json!([]),
-        json!(vec![good.clone(); 51]),
-        with("run_id", json!("x")),
-        with("org_id", json!("")),
-        with("principal", json!("\0")),
-        with("principal", Value::Null),
+    let missing = |name: &str| {
+        let mut bad = good.clone();
+        bad.as_object_mut().unwrap().shift_remove(name);
+        json!([good, bad])
+    };
+    for (bad, reason) in [
+        (json!([]), "minimum number of items is 1"),
+        (json!(vec![good.clone(); 51]), "maximum number of items is 50"),
+        (with("org_id", json!("")), "Error at \"/1/org_id\": minimum string length is 1"),
+        (
+            with("org_id", json!("12345678901")),
+            "Error at \"/1/org_id\": maximum string length is 10",
+        ),
+        (with("principal", json!("")), "Error at \"/1/principal\": minimum string length is 1"),
+        (with("principal", Value::Null), "Error at \"/1/principal\": Value is not nullable"),
+        (with("run_id", json!(1)), "Error at \"/1/run_id\": value must be a string"),
+        (missing("run_id"), "Error at \"/1/run_id\": property \"run_id\" is missing"),
+        (missing("org_id"), "Error at \"/1/org_id\": property \"org_id\" is missing"),
+        (missing("principal"), "Error at \"/1/principal\": property \"principal\" is missing"),
+        (
+            with("run_id", json!("x")),
+            "Error at \"/1/run_id\": string doesn't match the format \"uuid\" (string doesn't match \
+             pattern \"^[a-f0-9]{8}-[a-f0-9]{4}-4[a-f0-9]{3}-[89aAbB][a-f0-9]{3}-[a-f0-9]{12}$\")",
+        ),
+        (
+            with("principal", json!("\0")),
+            "Error at \"/1/principal\": string must not contain the character U+0000",
+        ),
     ] {
         let request = service.request(Method::POST, "/internal/v2/cancel").json(&bad);
-        assert_eq!(request.send().await.unwrap().status(), StatusCode::BAD_REQUEST, "{bad}");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad}");
+        let schema = "request body has an error: doesn't match schema: ";
+        let expected = json!({ "message": format!("{schema}{reason}") });
+        assert_eq!(answer.json::<Value>().await.unwrap(), expected);
     }
     assert_eq!(rows::counts(&service.database()).unwrap(), before);
     assert_eq!(run(&service, id).await["status"], "running");

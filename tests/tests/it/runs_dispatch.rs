@@ -132,6 +132,11 @@ async fn a_broken_rule_refuses_the_whole_batch() {
             json!({"recipient_config": {"sat_org_id": "5"}}),
             "Both sat_id and sat_org need to be defined",
         ),
+        (
+            json!({"recipient_config": {"sat_org_id": "5"}, "hosts": [{}]}),
+            "Both sat_id and sat_org need to be defined",
+        ),
+        (json!({"recipient_config": config, "hosts": [{}]}), "Inventory ID needs to be defined"),
         (json!({"recipient_config": config}), "Hosts need to be defined"),
         (json!({"recipient_config": config, "hosts": []}), "Hosts cannot be empty"),
         (
@@ -143,6 +148,29 @@ async fn a_broken_rule_refuses_the_whole_batch() {
         assert_eq!((status, body), (StatusCode::BAD_REQUEST, json!({"message": message})));
     }
     assert_eq!(rows::counts(&service.database()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn runs_are_of_the_service_whose_key_it_is_and_of_no_satellite_unless_one_is_named() {
+    let variables =
+        [("PSK_AUTH_CONFIG_MANAGER", "managerkey"), ("PSK_AUTH_NOBODY", ""), ("DEMO_MODE", "True")];
+    let service = InProcess::start_connected(&variables, Arc::new(MockConnector)).await.unwrap();
+    let body = json!([
+        item(FOREIGN, &json!({"recipient_config": {}, "hosts": [{"ansible_host": "a"}]})),
+        item(FOREIGN, &json!({"recipient_config": {}, "hosts": []})),
+        item(ONE_SATELLITE, &satellite(THAT_SATELLITE)),
+        item(FOREIGN, &json!({"timeout": null, "Timeout": 604_801, "salad": {"a": []}})),
+    ]);
+    let request = service.as_key("managerkey", Method::POST, "/internal/v2/dispatch").json(&body);
+    let answers: Vec<Value> = request.send().await.unwrap().json().await.unwrap();
+    assert!(answers.iter().all(|answer| answer["code"] == 201), "{answers:?}");
+    for (nth, answer) in answers.iter().enumerate() {
+        let id = answer["id"].as_str().unwrap().parse().unwrap();
+        let run = service.app.stores.runs.get(ORG, id).await.unwrap().unwrap().run;
+        assert_eq!((run.service.as_str(), run.timeout), ("config_manager", 3600));
+        assert_eq!(run.correlation_id, Uuid::nil(), "DEMO_MODE");
+        assert_eq!(run.sat_id.is_some(), nth == 2);
+    }
 }
 
 #[tokio::test]

@@ -219,6 +219,8 @@ async fn host_filters_look_at_the_run_where_the_contract_says() {
 
 #[tokio::test]
 async fn bad_queries_are_refused_in_the_contracts_words() {
+    const REPEATED: &str = "Invalid format for parameter limit: \
+                            multiple values for single value parameter 'limit'";
     let service = InProcess::start().await.unwrap();
     service.create(aged(1, 0)).await.unwrap();
     for (query, message) in [
@@ -226,12 +228,29 @@ async fn bad_queries_are_refused_in_the_contracts_words() {
         ("fields[data]=id,salad", "unknown field: salad"),
         ("fields[data]=", "unknown field: "),
         ("fields[data]=account", "unknown field: account"),
+        ("filter[recipient]=x&fields[data]=salad", "unknown field: salad"),
+        ("fields[data]=salad&limit=1&limit=1", REPEATED),
+        ("limit=1&limit=1&sort_by=created_at", REPEATED),
         (
             "filter[salad]=1",
             "Invalid format for parameter filter: error assigning value to destination: \
              field [salad] is not present in destination object",
         ),
         ("limit=201", "parameter \"limit\" in query has an error: number must be at most 200"),
+        (
+            "filter[salad]=1&limit=0",
+            "parameter \"limit\" in query has an error: number must be at least 1",
+        ),
+        (
+            "filter[status]=cancelled&sort_by=id",
+            "parameter \"filter\" in query has an error: Error at \"/status\": value is not one of \
+             the allowed values [\"running\",\"success\",\"failure\",\"timeout\",\"canceled\"]",
+        ),
+        (
+            "sort_by=id&limit=0",
+            "parameter \"sort_by\" in query has an error: value is not one of the allowed values \
+             [\"created_at\",\"created_at:asc\",\"created_at:desc\"]",
+        ),
     ] {
         assert_eq!(refusal(&service, "runs", query).await, message, "{query}");
     }
@@ -260,6 +279,17 @@ async fn bad_queries_are_refused_in_the_contracts_words() {
     }
     refusal(&service, "run_hosts", "filter[run][id]=x&filter[run][id]=x").await;
     refusal(&service, "run_hosts", "filter[run][service]=%00").await;
+}
+
+#[tokio::test]
+async fn a_database_that_fails_is_a_500_that_says_nothing_of_it() {
+    let service = InProcess::start().await.unwrap();
+    rows::change(&service.database(), "ALTER TABLE runs RENAME TO away").unwrap();
+    for list in ["runs", "run_hosts"] {
+        let (status, body) = get_as(&service, ORG, list, "").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(body, json!({"message": "Internal Server Error"}));
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{StatusCode, header, request::Parts},
+    http::{StatusCode, request::Parts},
 };
 
 use super::{IDENTITY_HEADER, Worker, authorization, ways};
@@ -30,13 +30,13 @@ impl FromRequestParts<App> for AnyPrincipal {
         if parts.headers.contains_key(IDENTITY_HEADER) {
             return ways::by_identity(app, parts).map(Self);
         }
-        if !parts.headers.contains_key(header::AUTHORIZATION) {
+        let Some(authorization) = authorization(&parts.headers) else {
             let message = "say who you are: Authorization: PSK <key of a service>, or Bearer \
                            <token of the SSO server, or key of a worker>";
             let status = StatusCode::UNAUTHORIZED;
             return Err(Problem::ours(status, "credentials_required", message));
-        }
-        if authorization(&parts.headers).and_then(worker_key::presented).is_some() {
+        };
+        if worker_key::presented(authorization).is_some() {
             let Worker(worker) = Worker::from_request_parts(parts, app).await?;
             return Ok(Self(Caller {
                 principal: Principal {

@@ -38,9 +38,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use super::problem::Problem;
 use crate::auth::principal::{Principal, Role};
 
-/// The `Authorization` header as text; a value that is no text counts as empty, which is malformed.
+/// What stands for a header that is no text: malformed, whatever it was meant to be.
+const NO_TEXT: &str = "?";
+
+/// The `Authorization` header as text; an empty one is none.
 fn authorization(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default())
+    let header = headers.get(header::AUTHORIZATION).filter(|value| !value.is_empty());
+    header.map(|value| value.to_str().unwrap_or(NO_TEXT))
 }
 
 /// Refuses whoever is less than this.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use axum::http::{StatusCode, header, request::Parts};
+use axum::http::{StatusCode, request::Parts};
 use time::OffsetDateTime;
 
 use super::{IDENTITY_HEADER, authorization};
@@ -72,8 +72,7 @@ pub(super) async fn by_authorization(app: &App, parts: &Parts) -> Result<Caller,
 /// known by, whatever else their gateway passes on; that of a peer which is not trusted has been
 /// dropped.
 pub(super) fn says_by_authorization(parts: &Parts) -> bool {
-    let headers = &parts.headers;
-    headers.contains_key(header::AUTHORIZATION) && !headers.contains_key(IDENTITY_HEADER)
+    authorization(&parts.headers).is_some() && !parts.headers.contains_key(IDENTITY_HEADER)
 }
 
 /// The caller that a trusted gateway names.

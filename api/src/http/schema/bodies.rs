@@ -41,6 +41,9 @@ static RECIPIENTS_STATUS: Schema =
     Schema::Array { items: &Schema::Named(&components::RECIPIENT_WITH_ORG), min: 1, max: None };
 static CONNECTION_STATUS: Schema = Schema::Named(&components::HOSTS_WITH_ORG_ID);
 
+/// What an item names that goes through a Satellite; one without the other is the contract's to refuse.
+const SATELLITE: [&str; 2] = ["/recipient_config/sat_id", "/recipient_config/sat_org_id"];
+
 /// A body of a contract route: its schema and what is checked beyond it.
 pub trait ContractBody: DeserializeOwned + Send {
     /// What whoever sends it must be at least, where that is somebody with a role.
@@ -67,7 +70,8 @@ impl ContractBody for Vec<DispatchItem> {
 
     fn check(value: &Value) -> Result<(), Violation> {
         for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-            let behind_satellite = item.pointer("/recipient_config/sat_id").is_some();
+            let is_said = |member: &&str| item.pointer(member).is_some();
+            let behind_satellite = SATELLITE.iter().any(is_said);
             check_inputs(item)
                 .and_then(|()| check_hosts(item, behind_satellite))
                 .map_err(|violation| violation.under(index.to_string()))?;

@@ -91,6 +91,58 @@ fn formats_are_those_of_the_contract() {
 }
 
 #[test]
+fn every_typed_member_refuses_null_and_unknown_ones_do_not_matter() {
+    for member in [
+        "recipient",
+        "org_id",
+        "url",
+        "name",
+        "web_console_url",
+        "labels",
+        "hosts",
+        "recipient_config",
+    ] {
+        let expected = format!("Error at \"/0/{member}\": Value is not nullable");
+        let message = dispatch(with(member, Value::Null));
+        assert!(message.ends_with(&expected), "{message}");
+    }
+    let null = dispatch(json!([null]));
+    assert!(null.ends_with("Error at \"/0\": Value is not nullable"), "{null}");
+    for (host, expected) in [
+        (json!({ "ansible_host": "" }), "ansible_host\": minimum string length is 1"),
+        (
+            json!({ "inventory_id": "x" }),
+            "inventory_id\": string doesn't match the format \"uuid\"",
+        ),
+        (json!({ "subscription_manager_id": null }), "Value is not nullable"),
+        (json!("a"), "Error at \"/0/hosts/0\": value must be an object"),
+    ] {
+        let message = dispatch(with("hosts", json!([host])));
+        assert!(message.contains(expected), "{message}");
+    }
+    for (config, expected) in [
+        (json!({ "sat_id": "x" }), "sat_id\": string doesn't match the format \"sat-id-uuid\""),
+        (json!({ "sat_org_id": "" }), "sat_org_id\": minimum string length is 1"),
+        (json!([]), "Error at \"/0/recipient_config\": value must be an object"),
+    ] {
+        let message = dispatch(with("recipient_config", config));
+        assert!(message.contains(expected), "{message}");
+    }
+    for (member, expected) in [
+        ("web_console_url", "minimum string length is 1"),
+        ("principal", "minimum string length is 1"),
+        ("name", "minimum string length is 1"),
+    ] {
+        let message = dispatch(with(member, json!("")));
+        assert!(message.ends_with(expected), "{member}: {message}");
+    }
+    // Lengths are of characters, and members are told apart by case.
+    check::<Vec<DispatchItem>>(with("org_id", json!("éééééééééé"))).unwrap();
+    check::<Vec<DispatchItem>>(with("Timeout", json!(-1))).unwrap();
+    check::<Vec<DispatchItem>>(with("salad", json!({ "a": null }))).unwrap();
+}
+
+#[test]
 fn the_default_timeout_is_put_in_place_of_nothing_and_null() {
     let filled = check::<Vec<DispatchItem>>(json!([item()])).unwrap();
     assert_eq!(filled[0]["timeout"], 3600);

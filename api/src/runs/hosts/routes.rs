@@ -18,7 +18,7 @@ use crate::{
         links,
         parameters::{FilterSpec, Filters},
         problem::Problem,
-        query::{PageParams, RawQuery},
+        query::{Checked, ListSpec, RawQuery},
     },
     runs::{
         counting,
@@ -41,6 +41,7 @@ const OF_RUN: Filters =
 /// What the list of run hosts can be filtered by.
 pub const FILTERS: Filters =
     Filters { members: &[FilterSpec::STATUS, INVENTORY_ID], labels: false, run: Some(&OF_RUN) };
+const QUERY: ListSpec = ListSpec { filters: FILTERS, is_sorted: false };
 
 /// `GET …/run_hosts`: hosts of the organisation's runs.
 pub async fn list(
@@ -49,9 +50,10 @@ pub async fn list(
     uri: Uri,
 ) -> Result<JsonReply<Page<Value>>, Problem> {
     let query = RawQuery::parse(uri.query().unwrap_or_default());
-    let (members, page) = host_parameters(&query)?;
+    let checked = query.checked(&QUERY).map_err(Problem::bad_request)?;
     let scope = reader.scope(&app).await?;
-    page_of_hosts(&app, &uri, &query, (&members, page), scope).await
+    query.bound(&QUERY).map_err(Problem::bad_request)?;
+    page_of_hosts(&app, &uri, &query, &checked, scope).await
 }
 
 /// `GET /internal/v2/run_hosts`: hosts of the runs of the organisation that an identity names, of every
@@ -62,30 +64,26 @@ pub async fn list_on_behalf(
     uri: Uri,
 ) -> Result<JsonReply<Page<Value>>, Problem> {
     let query = RawQuery::parse(uri.query().unwrap_or_default());
-    let (members, page) = host_parameters(&query)?;
+    let checked = query.checked(&QUERY).map_err(Problem::bad_request)?;
+    query.bound(&QUERY).map_err(Problem::bad_request)?;
     if app.settings.dispatch.is_blocked(&org_id) {
         return Err(Problem::Empty(StatusCode::FORBIDDEN));
     }
     let scope = RunScope { org_id, services: Vec::new() };
-    page_of_hosts(&app, &uri, &query, (&members, page), scope).await
-}
-
-/// What is checked of a query for run hosts before anybody asks who may look.
-fn host_parameters(query: &RawQuery) -> Result<(Members, PageParams), Problem> {
-    let members = query.filter(&FILTERS).map_err(Problem::bad_request)?;
-    Ok((members, query.page().map_err(Problem::bad_request)?))
+    page_of_hosts(&app, &uri, &query, &checked, scope).await
 }
 
 async fn page_of_hosts(
     app: &App,
     uri: &Uri,
     query: &RawQuery,
-    (members, page): (&Members, PageParams),
+    checked: &Checked,
     scope: RunScope,
 ) -> Result<JsonReply<Page<Value>>, Problem> {
-    let filter = host_filter(query, members, scope)?;
+    let page = checked.page;
     let fields =
         query.fields(&RUN_HOST_FIELDS, &RUN_HOST_DEFAULTS).map_err(Problem::bad_request)?;
+    let filter = host_filter(query, &checked.members, scope)?;
     let listing = HostListing {
         filter,
         fields: Fields::new(fields),

@@ -1,7 +1,7 @@
 //! Migrations: one at a time among all instances, each step complete or not at all, repeatable.
 //!
 //! `migrate up` brings a database to the newest schema; `migrate down` takes away what is ours and
-//! leaves the schema of Playbook Dispatcher for itself. Indexes on the contract's tables come after
+//! leaves the schema of Playbook Dispatcher for itself; `migrate down-all` leaves nothing. Indexes on the contract's tables come after
 //! the migrations and are built while others write.
 
 use std::time::{Duration, Instant};
@@ -126,21 +126,45 @@ impl PostgresStore {
     /// What only the side tables knew is lost: unfinished work, output of unfinished runs, the inbox
     /// of uploads, names of stored playbooks, recipients and their keys, unpublished events.
     ///
+    /// `false`: there was nothing of ours.
+    ///
     /// # Errors
-    /// When it cannot be reached, fails, or holds nothing of ours.
-    pub async fn migrate_down(config: &Postgres) -> Result<(), MigrateError> {
+    /// When it cannot be reached, fails, or is neither ours nor Playbook Dispatcher's.
+    pub async fn migrate_down(config: &Postgres) -> Result<bool, MigrateError> {
         let client = locked(config).await?;
-        if !adopt::look(&client).await?.history.contains(&1) {
-            let why = "there is nothing to take down: the database was not migrated by us";
-            return Err(MigrateError::Refused(why.to_owned()));
+        let start = adopt::look(&client).await?.verdict().map_err(MigrateError::Refused)?;
+        if start != Start::Continue {
+            return Ok(false);
         }
-        let indexes = INDEXES.map(|(name, _)| name).join(", ");
-        let tables = SIDE_TABLES.join(", ");
-        let all =
-            format!("DROP INDEX IF EXISTS {indexes}; DROP TABLE IF EXISTS {tables}, {HISTORY}");
         // Several statements in one message are one transaction.
-        Ok(client.batch_execute(&all).await?)
+        client.batch_execute(&drop_ours()).await?;
+        Ok(true)
     }
+
+    /// `migrate down-all`: drops everything, `runs` and `run_hosts` with all they hold and their
+    /// bookkeeping among it. What others made in that schema stays. `false`: there was nothing.
+    ///
+    /// # Errors
+    /// When it cannot be reached, fails (where something of others depends on the tables), or is
+    /// neither ours nor Playbook Dispatcher's.
+    pub async fn migrate_down_all(config: &Postgres) -> Result<bool, MigrateError> {
+        const THEIRS: &str = "DROP TABLE run_hosts, runs, schema_migrations; DROP TYPE runs_status";
+        let client = locked(config).await?;
+        let all = match adopt::look(&client).await?.verdict().map_err(MigrateError::Refused)? {
+            Start::Empty => return Ok(false),
+            Start::Adopt => THEIRS.to_owned(),
+            Start::Continue => format!("{}; {THEIRS}", drop_ours()),
+        };
+        client.batch_execute(&all).await?;
+        Ok(true)
+    }
+}
+
+/// Takes away what is ours alone.
+fn drop_ours() -> String {
+    let indexes = INDEXES.map(|(name, _)| name).join(", ");
+    let tables = SIDE_TABLES.join(", ");
+    format!("DROP INDEX IF EXISTS {indexes}; DROP TABLE IF EXISTS {tables}, {HISTORY}")
 }
 
 /// A connection of its own, without limits on statements, that holds the lock until it is dropped.
