@@ -54,6 +54,37 @@ pub async fn pages(subject: &Subject) {
     assert_eq!((beyond.rows.len(), beyond.total), (0, 7));
 }
 
+/// Pages far behind the first one, in both orders, with filters: the rows that belong there.
+pub async fn deep_pages(subject: &Subject) {
+    let (org, at) = (org(), now());
+    let mut runs: Vec<_> = (0..2_100).map(|_| run(&org)).collect();
+    for (index, run) in runs.iter_mut().enumerate() {
+        // Three runs each at the same time.
+        run.created_at = at - Duration::seconds(index as i64 / 3);
+        run.service = if index % 2 == 0 { "tasks" } else { "remediations" }.to_owned();
+    }
+    create(&subject.stores, &runs).await;
+    for (ascending, service) in [(false, None), (true, None), (false, Some("tasks"))] {
+        let mut wanted: Vec<_> = runs
+            .iter()
+            .filter(|run| service.is_none_or(|service| run.service == service))
+            .collect();
+        wanted.sort_by_key(|run| run.id);
+        wanted.sort_by_key(|run| run.created_at);
+        if !ascending {
+            wanted.sort_by_key(|run| std::cmp::Reverse(run.created_at));
+        }
+        let mut query = RunQuery { ascending, limit: 40, ..all_runs(&org) };
+        query.filter.service = service.map(str::to_owned);
+        for offset in [990, 1_000, 1_020, wanted.len() - 5, wanted.len()] {
+            let query = RunQuery { offset: offset as i64, ..query.clone() };
+            let expected = wanted.iter().skip(offset).take(40).map(|run| run.id);
+            let found = listed(&subject.stores, &query).await;
+            assert_eq!(found, expected.collect::<Vec<_>>(), "{ascending} {service:?} {offset}");
+        }
+    }
+}
+
 /// Every column comes back as it was given, with microseconds, whichever way the run goes.
 pub async fn rows_come_back_whole(subject: &Subject) {
     let org = org();

@@ -17,6 +17,11 @@ async fn runs_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn runs_deep_pages() {
+    runs::deep_pages(&subject().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runs_rows_come_back_whole() {
     runs::rows_come_back_whole(&subject().await).await;
 }
