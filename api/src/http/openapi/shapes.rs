@@ -93,30 +93,31 @@ pub(super) fn put(object: &mut Value, name: &str, value: Option<impl serde::Seri
 mod tests {
     use super::*;
 
+    static ID: Component = Component {
+        name: "Id",
+        about: "which",
+        deprecated: true,
+        order: &[],
+        schema: Schema::String { min: 0, max: None, format: Some(Format::SatelliteUuid) },
+    };
+    static OBJECT: Component = Component {
+        name: "Object",
+        about: "what",
+        deprecated: false,
+        order: &["d"],
+        schema: Schema::Object {
+            properties: &[
+                ("a", Schema::TEXT),
+                ("b", Schema::TEXT),
+                ("c", Schema::TEXT),
+                ("d", Schema::TEXT),
+            ],
+            required: &["c", "b"],
+        },
+    };
+
     #[test]
     fn every_kind_of_schema_is_written() {
-        static ID: Component = Component {
-            name: "Id",
-            about: "which",
-            deprecated: true,
-            order: &[],
-            schema: Schema::String { min: 0, max: None, format: Some(Format::SatelliteUuid) },
-        };
-        static OBJECT: Component = Component {
-            name: "Object",
-            about: "what",
-            deprecated: false,
-            order: &["d"],
-            schema: Schema::Object {
-                properties: &[
-                    ("a", Schema::TEXT),
-                    ("b", Schema::TEXT),
-                    ("c", Schema::TEXT),
-                    ("d", Schema::TEXT),
-                ],
-                required: &["c", "b"],
-            },
-        };
         static SCHEMA: Schema = Schema::Array {
             items: &Schema::Object {
                 properties: &[
