@@ -155,7 +155,7 @@ impl Bare for Sqlite {
 
     async fn seed(&mut self, runs: i64, orgs: i64) -> Result<()> {
         self.0.execute(SEED, params![runs, orgs])?;
-        Ok(self.0.execute_batch("ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)")?)
+        Ok(self.0.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?)
     }
 
     async fn seed_large(&mut self, runs: i64) -> Result<()> {
@@ -164,7 +164,7 @@ impl Bare for Sqlite {
             self.0.execute(SEED_LARGE, params![runs, org, services])?;
         }
         self.0.execute(SEED_HOSTS, params![WITH_HOSTS, HOSTS, "x".repeat(LOG)])?;
-        Ok(self.0.execute_batch("ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)")?)
+        Ok(self.0.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?)
     }
 
     async fn filtered(&mut self, wanted: Wanted, offset: i64) -> Result<i64> {
