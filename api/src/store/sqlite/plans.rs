@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     FILE_NAME, Store, claims,
-    lists::{host_conditions, run_conditions},
+    lists::{RUNS, host_conditions, run_conditions},
     upkeep, uploads,
 };
 use crate::runs::model::{RunFilter, RunHostFilter};
@@ -72,10 +72,11 @@ fn lists_of_runs_begin_with_the_organisation() {
         for sql in [conditions.runs_sql(true, 0), conditions.runs_sql(false, 1_000_000)] {
             answers_by(&connection, &sql, &["runs_org_id_created_at_id_index"]);
         }
-        let count = conditions.count_sql("runs AS r");
+        let count = conditions.count_sql(RUNS);
         // Labels are in no index, so their rows are read.
         let covered = filter.labels.is_empty();
-        let index = if covered { "COVERING INDEX runs_org_id" } else { "INDEX runs_org_id" };
+        let index =
+            if covered { "COVERING INDEX runs_org_id" } else { "INDEX runs_org_id_created" };
         answers_by(&connection, &count, &[index]);
     }
 }
