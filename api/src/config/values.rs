@@ -31,7 +31,8 @@ impl FromStr for ByteSize {
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(())?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
         let whole: u64 = whole.parse().map_err(drop)?;
-        Ok(Self(whole.checked_mul(*factor).ok_or(())? + part_of(*factor, fraction).ok_or(())?))
+        let part = part_of(*factor, fraction).ok_or(())?;
+        whole.checked_mul(*factor).and_then(|whole| whole.checked_add(part)).map(Self).ok_or(())
     }
 }
 

@@ -12,7 +12,7 @@ pub struct FilterSpec {
     pub component: Option<&'static str>,
     /// The only values it may have; empty: any.
     pub allowed: &'static [&'static str],
-    /// Whether it may be empty, which means no filter.
+    /// Whether it may be empty as far as its shape goes.
     pub may_be_empty: bool,
 }
 

@@ -182,13 +182,16 @@ impl Applier {
         let outcome = self.uploads.apply(claimed, &update, now).await?;
         crash::point("upload.applied");
         counting::settled(kind, outcome);
-        if outcome != ApplyOutcome::NotYours {
-            self.objects.delete(&claimed.upload.object).await?;
-        }
         if let Some(run_id) = claimed.upload.run_id {
             self.wakeups.wake(Topic::Run(run_id));
         }
         self.wakeups.wake(Topic::Events);
+        if outcome != ApplyOutcome::NotYours
+            && let Err(error) = self.objects.delete(&claimed.upload.object).await
+        {
+            let id = claimed.upload.id;
+            tracing::warn!(upload.id = %id, %error, "an applied archive stays until the next sweep");
+        }
         Ok(match outcome {
             ApplyOutcome::Applied => "applied",
             ApplyOutcome::OutOfDate => "out_of_date",

@@ -188,12 +188,7 @@ async fn taking_down_all_leaves_what_others_made_and_nothing_else() {
     assert_eq!(tables(&client).await, [""; 0]);
     // Whose tables they are is asked first.
     let (database, client) = of_original("UPDATE schema_migrations SET version = 15").await;
-    for down in [
-        PostgresStore::migrate_down(&database.config).await,
-        PostgresStore::migrate_down_all(&database.config).await,
-    ] {
-        assert!(matches!(&down, Err(MigrateError::Refused(why)) if why.contains("version 15")));
-    }
+    nothing_goes_down(&database, "version 15").await;
     assert_eq!(tables(&client).await, ["run_hosts", "runs", "schema_migrations"]);
 }
 
@@ -291,6 +286,37 @@ async fn a_newer_schema_is_refused_by_name() {
         .await
         .unwrap();
     assert!(refused(&database).await.contains("newer version"));
+    let before = tables(&client).await;
+    nothing_goes_down(&database, "newer version").await;
+    assert_eq!(tables(&client).await, before);
+}
+
+async fn nothing_goes_down(database: &Database, words: &str) {
+    for down in [
+        PostgresStore::migrate_down(&database.config).await,
+        PostgresStore::migrate_down_all(&database.config).await,
+    ] {
+        assert!(
+            matches!(&down, Err(MigrateError::Refused(why)) if why.contains(words)),
+            "{down:?}"
+        );
+    }
+}
+
+/// Others keep their history under the same name, and may have tables of our names.
+#[tokio::test]
+async fn another_programs_database_is_never_taken_down() {
+    let database = Database::empty().await.unwrap();
+    let client = database.client().await.unwrap();
+    let theirs = "CREATE TABLE refinery_schema_history
+            (version integer PRIMARY KEY, name varchar, applied_on varchar, checksum varchar);
+        INSERT INTO refinery_schema_history VALUES (1, 'users', '2026-01-01T00:00:00Z', '1');
+        CREATE TABLE outbox (id integer); CREATE TABLE recipients (id integer)";
+    client.batch_execute(theirs).await.unwrap();
+    let before = tables(&client).await;
+    nothing_goes_down(&database, "another program").await;
+    assert!(refused(&database).await.contains("another program"));
+    assert_eq!(tables(&client).await, before);
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ use super::fault::Fault;
 
 /// The version of the original's schema that is adopted.
 const ORIGINAL_VERSION: i64 = 16;
-/// Where applied migrations are noted.
+/// The name of our first migration: by it a history is known to be ours.
+const FIRST: (i32, &str) = (1, "contract_tables");
+/// Where applied migrations are noted. Others who use the same library note theirs there too.
 pub(super) const HISTORY: &str = "refinery_schema_history";
 /// Our side tables.
 pub(super) const SIDE_TABLES: [&str; 19] = [
@@ -71,8 +73,8 @@ const CONTRACT_COLUMNS: [&str; 29] = [
 /// What a database holds.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Versions of ours that are applied.
-    pub(super) history: Vec<i32>,
+    /// Versions and names of migrations that are applied.
+    history: Vec<(i32, String)>,
     /// The original's bookkeeping: version, and whether a migration was interrupted.
     bookkeeping: Vec<(i64, bool)>,
     /// Tables, views and enumerations of the schema that belong to no extension.
@@ -115,8 +117,10 @@ pub(super) async fn look(client: &Client) -> Result<Found, Fault> {
     let mut found = Found { relations: names(RELATIONS).await?, ..Found::default() };
     found.columns = names(COLUMNS).await?;
     if found.relations.contains(HISTORY) {
-        let rows = client.query("SELECT version FROM refinery_schema_history", &[]).await?;
-        found.history = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        const APPLIED: &str = "SELECT version, name::text FROM refinery_schema_history";
+        let rows = client.query(APPLIED, &[]).await?;
+        let pair = |row: &tokio_postgres::Row| Ok::<_, Fault>((row.try_get(0)?, row.try_get(1)?));
+        found.history = rows.iter().map(pair).collect::<Result<_, _>>()?;
     }
     if found.relations.contains("schema_migrations") {
         found.bookkeeping = bookkeeping(client).await?;
@@ -139,10 +143,10 @@ async fn bookkeeping(client: &Client) -> Result<Vec<(i64, bool)>, Fault> {
 }
 
 impl Found {
-    /// How migrating begins, or why it must not.
-    pub(super) fn verdict(&self) -> Result<Start, String> {
-        if self.history.contains(&1) {
-            return Ok(Start::Continue);
+    /// How migrating begins, or why it must not; `newest` is the last migration that is known here.
+    pub(super) fn verdict(&self, newest: i32) -> Result<Start, String> {
+        if let Some((version, name)) = self.history.iter().min() {
+            return self.continuing((*version, name), newest);
         }
         let others: Vec<&str> =
             self.relations.iter().map(String::as_str).filter(|name| *name != HISTORY).collect();
@@ -164,6 +168,23 @@ impl Found {
                  one of Playbook Dispatcher at version {ORIGINAL_VERSION}",
                 some_of(&others)
             )),
+        }
+    }
+
+    fn continuing(&self, first: (i32, &str), newest: i32) -> Result<Start, String> {
+        if first != FIRST {
+            let (version, name) = first;
+            return Err(format!(
+                "the database is another program's: {HISTORY} begins with step {version}, {name}, \
+                 which is none of ours. Name another database"
+            ));
+        }
+        match self.history.iter().map(|(version, _)| *version).max() {
+            Some(last) if last > newest => Err(format!(
+                "a newer version of the service has migrated the database, to step {last} (this one \
+                 knows {newest}): use that version"
+            )),
+            _ => Ok(Start::Continue),
         }
     }
 
@@ -204,6 +225,8 @@ fn some_of(names: &[&str]) -> String {
 mod tests {
     use super::*;
 
+    const NEWEST: i32 = 4;
+
     fn original() -> Found {
         let names = ["runs", "run_hosts", "runs_status", "schema_migrations"];
         Found {
@@ -220,23 +243,29 @@ mod tests {
     }
 
     fn refused(found: &Found, words: &[&str]) {
-        let why = found.verdict().unwrap_err();
+        refused_at(NEWEST, found, words);
+    }
+
+    fn refused_at(newest: i32, found: &Found, words: &[&str]) {
+        let why = found.verdict(newest).unwrap_err();
         assert!(words.iter().all(|word| why.contains(word)), "{why}");
     }
 
     #[test]
     fn empty_is_made_and_ours_is_continued() {
-        assert_eq!(Found::default().verdict(), Ok(Start::Empty));
-        assert_eq!(with(Found::default(), HISTORY).verdict(), Ok(Start::Empty));
-        let ours = Found { history: vec![1], ..with(original(), "run_work") };
-        assert_eq!(ours.verdict(), Ok(Start::Continue));
+        assert_eq!(Found::default().verdict(NEWEST), Ok(Start::Empty));
+        assert_eq!(with(Found::default(), HISTORY).verdict(NEWEST), Ok(Start::Empty));
+        let history = vec![(2, "x".to_owned()), (1, "contract_tables".to_owned())];
+        let ours = Found { history, ..with(original(), "run_work") };
+        assert_eq!(ours.verdict(NEWEST), Ok(Start::Continue));
+        refused_at(1, &ours, &["newer version", "step 2"]);
     }
 
     #[test]
     fn the_originals_last_version_is_adopted_with_whatever_else_is_there() {
-        assert_eq!(original().verdict(), Ok(Start::Adopt));
-        assert_eq!(with(original(), "debezium_signal").verdict(), Ok(Start::Adopt));
-        assert_eq!(with(original(), HISTORY).verdict(), Ok(Start::Adopt));
+        assert_eq!(original().verdict(NEWEST), Ok(Start::Adopt));
+        assert_eq!(with(original(), "debezium_signal").verdict(NEWEST), Ok(Start::Adopt));
+        assert_eq!(with(original(), HISTORY).verdict(NEWEST), Ok(Start::Adopt));
     }
 
     #[test]
@@ -248,6 +277,8 @@ mod tests {
         refused(&Found { bookkeeping: Vec::new(), ..original() }, &["neither empty", "runs"]);
         refused(&with(Found::default(), "runs"), &["neither empty", "runs"]);
         refused(&with(original(), "recipients"), &["recipients", "Rename"]);
+        let history = vec![(1, "users".to_owned())];
+        refused(&Found { history, ..original() }, &["another program", "users"]);
         let mut holed = original();
         holed.columns.remove("runs.sat_id");
         refused(&holed, &["runs.sat_id", "missing"]);

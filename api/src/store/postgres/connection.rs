@@ -221,6 +221,16 @@ pub(super) async fn all(
     Ok(client.query(&statement, params).await?)
 }
 
+/// All rows of a statement whose values decide how it is best answered: planned for these.
+pub(super) async fn all_planned(
+    client: &impl GenericClient,
+    text: &str,
+    params: &Params<'_>,
+) -> Result<Vec<Row>, Fault> {
+    let statement = client.prepare(text).await?;
+    Ok(client.query(&statement, params).await?)
+}
+
 /// The one row of a statement, if there is one.
 pub(super) async fn one(
     client: &impl GenericClient,

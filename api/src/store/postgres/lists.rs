@@ -10,7 +10,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     PostgresStore,
-    connection::{all, one},
+    connection::{all, all_planned, one},
     fault::Fault,
     output,
     rows::{self, holdable, host_columns, run_columns},
@@ -176,7 +176,14 @@ impl List<'_> {
         if let Some((cap, half)) = &sizes {
             page_params.extend([cap as &(dyn ToSql + Sync), half]);
         }
-        let rows = all(&client, &page, &page_params);
+        let rows = async {
+            // A plan that is kept for any offset may be a bad one for a deep page.
+            if offset < DEEP {
+                all(&client, &page, &page_params).await
+            } else {
+                all_planned(&client, &page, &page_params).await
+            }
+        };
         if let Some(total) = store.totals.get(&counted) {
             return Ok((rows.await?, total));
         }

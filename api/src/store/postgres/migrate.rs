@@ -1,8 +1,8 @@
 //! Migrations: one at a time among all instances, each step complete or not at all, repeatable.
 //!
 //! `migrate up` brings a database to the newest schema; `migrate down` takes away what is ours and
-//! leaves the schema of Playbook Dispatcher for itself; `migrate down-all` leaves nothing. Indexes on the contract's tables come after
-//! the migrations and are built while others write.
+//! leaves the schema of Playbook Dispatcher for itself; `migrate down-all` leaves nothing. Indexes on
+//! the contract's tables come after the migrations and are built while others write.
 
 use std::time::{Duration, Instant};
 
@@ -101,7 +101,7 @@ impl PostgresStore {
     /// When it cannot be reached, fails, or is not ours to touch.
     pub async fn migrate(config: &Postgres) -> Result<Migrated, MigrateError> {
         let mut client = locked(config).await?;
-        let start = adopt::look(&client).await?.verdict().map_err(MigrateError::Refused)?;
+        let start = adopt::look(&client).await?.verdict(newest()).map_err(MigrateError::Refused)?;
         if start == Start::Adopt {
             let noted = Target::FakeVersion(1);
             embedded::migrations::runner().set_target(noted).run_async(&mut client).await?;
@@ -132,12 +132,11 @@ impl PostgresStore {
     /// When it cannot be reached, fails, or is neither ours nor Playbook Dispatcher's.
     pub async fn migrate_down(config: &Postgres) -> Result<bool, MigrateError> {
         let client = locked(config).await?;
-        let start = adopt::look(&client).await?.verdict().map_err(MigrateError::Refused)?;
+        let start = adopt::look(&client).await?.verdict(newest()).map_err(MigrateError::Refused)?;
         if start != Start::Continue {
             return Ok(false);
         }
-        // Several statements in one message are one transaction.
-        client.batch_execute(&drop_ours()).await?;
+        client.batch_execute(&dropping(&drop_ours())).await?;
         Ok(true)
     }
 
@@ -150,14 +149,31 @@ impl PostgresStore {
     pub async fn migrate_down_all(config: &Postgres) -> Result<bool, MigrateError> {
         const THEIRS: &str = "DROP TABLE run_hosts, runs, schema_migrations; DROP TYPE runs_status";
         let client = locked(config).await?;
-        let all = match adopt::look(&client).await?.verdict().map_err(MigrateError::Refused)? {
-            Start::Empty => return Ok(false),
-            Start::Adopt => THEIRS.to_owned(),
-            Start::Continue => format!("{}; {THEIRS}", drop_ours()),
-        };
-        client.batch_execute(&all).await?;
+        let all =
+            match adopt::look(&client).await?.verdict(newest()).map_err(MigrateError::Refused)? {
+                Start::Empty => return Ok(false),
+                Start::Adopt => THEIRS.to_owned(),
+                Start::Continue => format!("{}; {THEIRS}", drop_ours()),
+            };
+        client.batch_execute(&dropping(&all)).await?;
         Ok(true)
     }
+}
+
+/// The last migration that this program knows.
+fn newest() -> i32 {
+    let runner = embedded::migrations::runner();
+    runner.get_migrations().iter().map(|migration| migration.version()).max().unwrap_or_default()
+}
+
+/// These statements in one transaction and in the one schema that was looked at; tables of the same
+/// names in others are not ours. Nobody is kept waiting behind a lock that is not to be had.
+fn dropping(statements: &str) -> String {
+    format!(
+        "BEGIN; SET LOCAL lock_timeout = '10s';
+         SELECT set_config('search_path', quote_ident(current_schema()), true);
+         {statements}; COMMIT"
+    )
 }
 
 /// Takes away what is ours alone.
@@ -204,7 +220,7 @@ async fn indexed(client: &Client, name: &str, on: &str) -> Result<bool, MigrateE
 pub(super) async fn check(client: &impl GenericClient) -> Result<(), Fault> {
     let unmigrated =
         || Fault::broken("the database is not migrated: run `dispatcher-api migrate up`");
-    let newest = embedded::migrations::runner().get_migrations().iter().map(|m| m.version()).max();
+    let newest = Some(newest());
     let there = one(client, "SELECT to_regclass($1) IS NOT NULL", &[&HISTORY]).await?;
     if !there.is_some_and(|row| row.try_get(0).unwrap_or(false)) {
         return Err(unmigrated());
