@@ -76,12 +76,7 @@ impl From<tokio_postgres::Error> for MigrateError {
 
 impl From<refinery::Error> for MigrateError {
     fn from(error: refinery::Error) -> Self {
-        match error.kind() {
-            refinery::error::Kind::MissingVersion(_) => Self::Refused(format!(
-                "a newer version of the service has migrated the database; start that one ({error})"
-            )),
-            _ => Self::Store(StoreError::Failed(error.to_string())),
-        }
+        Self::Store(StoreError::Failed(error.to_string()))
     }
 }
 
